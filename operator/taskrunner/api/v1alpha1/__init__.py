@@ -1,0 +1,1 @@
+"""The wire models of taskrunner.dev/v1alpha1, one file per kind."""

@@ -1,0 +1,1 @@
+"""kopf handlers: they hand over and return."""
