@@ -1,0 +1,165 @@
+"""The narrow interfaces between the engine and the world: clock, API server, watches, events.
+
+`taskrunner.kube` implements them on a real API server; `tests/fakes` in memory. One set of contract
+tests runs against both, so that a fake can stand in for speed and never for truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Obj = dict[str, Any]
+"""A Kubernetes object as decoded JSON."""
+
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+Propagation = Literal["Background", "Foreground", "Orphan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object as the API server addresses it. `group` is empty for the core group."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+JOBS = Resource("batch", "v1", "jobs", "Job")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+
+
+class Clock(Protocol):
+    """Time, injected: nothing else in the program may ask what time it is."""
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch (UTC). May jump."""
+        ...
+
+    def boot(self) -> float:
+        """Seconds since boot, suspend included (CLOCK_BOOTTIME). Never jumps; only differences
+        mean anything. Lease validity is judged by it."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` (at once when not positive)."""
+        ...
+
+
+class Api(Protocol):
+    """Calls to the API server. Every method raises `errors.ApiError` subclasses, nothing else.
+
+    Bodies and answers are decoded JSON. `timeout` bounds the call on both sides: it is sent as
+    `?timeout=` where the verb has it, so that the server too gives up, and is at most the remaining
+    validity of the caller's Lease.
+    """
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Obj:
+        """The live object (never from a cache). Raises NotFound."""
+        ...
+
+    async def list(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> list[Obj]:
+        """A consistent LIST (most recent, read in pages); all namespaces when `namespace` is empty."""
+        ...
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Obj:
+        """POST. Raises AlreadyExists when the name is taken. A dry run validates strictly."""
+        ...
+
+    async def replace(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+    ) -> Obj:
+        """PUT; the resourceVersion in the body is the precondition. Raises Conflict, NotFound."""
+        ...
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
+        timeout: float | None = None,
+    ) -> Obj:
+        """JSON merge patch (RFC 7386); a `metadata.resourceVersion` or `metadata.uid` in the patch
+        is a precondition. Raises Conflict, NotFound."""
+        ...
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str = "",
+        propagation: Propagation = "Background",
+    ) -> None:
+        """DELETE with preconditions. Raises NotFound, Conflict."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a watch delivers what it sees. Calls are synchronous and cheap: note it and return."""
+
+    def synced(self, objects: Iterable[Obj]) -> None:
+        """A complete and consistent list: what is not in it does not exist (any more)."""
+        ...
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """One change."""
+        ...
+
+
+class Watch(Protocol):
+    """A list and watch that keeps a sink up to date until it is cancelled.
+
+    Survives 410, ERROR events, broken and hanging connections, and restarts of the server; compares
+    with a fresh LIST periodically, because a watch that has silently lost a delete cannot tell.
+    """
+
+    async def run(self) -> None:
+        """Keep the sink up to date; returns only by cancellation."""
+        ...
+
+    async def refresh(self) -> None:
+        """LIST now and deliver it with `Sink.synced`; returns when it has been delivered."""
+        ...
+
+
+class Events(Protocol):
+    """Kubernetes Events for people; best effort, rate-limited, never awaited by the data path."""
+
+    def record(
+        self, regarding: Obj, *, kind: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """Post an event about an object. `regarding` needs apiVersion, kind and metadata."""
+        ...
