@@ -130,8 +130,9 @@ class Api(Protocol):
 class Sink(Protocol):
     """Where a watch delivers what it sees. Calls are synchronous and cheap: note it and return."""
 
-    def synced(self, objects: Iterable[Obj]) -> None:
-        """A complete and consistent list: what is not in it does not exist (any more)."""
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """A complete and consistent list, taken at `resource_version`: what is not in it did not
+        exist then (it may have been created since)."""
         ...
 
     def seen(self, event: EventType, obj: Obj) -> None:

@@ -1,0 +1,18 @@
+"""Instants: whole seconds since the epoch (UTC) inside, RFC 3339 on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def parse_instant(text: str) -> int:
+    """RFC 3339 (`Z` or an offset; fractions are cut off) → seconds. Raises ValueError."""
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset from UTC")
+    return int(parsed.timestamp() // 1)
+
+
+def format_instant(instant: float) -> str:
+    """Seconds → `2026-01-01T00:00:00Z`, as Kubernetes writes metav1.Time."""
+    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

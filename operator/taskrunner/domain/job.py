@@ -1,0 +1,93 @@
+"""Job manifests: the user's template, plus what taskrunner owns on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from taskrunner.api.v1alpha1 import names
+from taskrunner.domain.instants import format_instant
+from taskrunner.domain.observed import Execution
+
+SCHEDULED_TIMESTAMP: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+"""Set on Jobs as the CronJob controller does (KEP-4026), because programs read it."""
+
+
+def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:
+    """A controller reference. It does not block the owner's deletion: that would need rights on the
+    owner's finalizers, and a run is stopped through its Job, not by holding up its task."""
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def labels_for(task: str, execution: str) -> dict[str, str]:
+    """The labels of everything that belongs to one run."""
+    return {
+        names.LABEL_TASK: task,
+        names.LABEL_EXECUTION: execution,
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+    }
+
+
+def job_manifest(template: bytes, execution: Execution, name: str) -> dict[str, Any]:
+    """The Job of one attempt.
+
+    - The template's own metadata and spec are kept, our labels win over equal keys.
+    - `ttlSecondsAfterFinished` is taken out: a Job stays until its outcome is recorded.
+    - Arguments reach every container as environment variables; Kubernetes expands `$(NAME)` in
+      command and args itself.
+    """
+    given: dict[str, Any] = orjson.loads(template)
+    meta: dict[str, Any] = given.get("metadata") or {}
+    spec: dict[str, Any] = given["spec"]
+    spec.pop("ttlSecondsAfterFinished", None)
+    ours = labels_for(execution.task, execution.name)
+    pod: dict[str, Any] = spec.setdefault("template", {})
+    pod_meta: dict[str, Any] = pod.get("metadata") or {}
+    pod["metadata"] = {**pod_meta, "labels": {**(pod_meta.get("labels") or {}), **ours}}
+    if execution.arguments:
+        _add_environment(pod.get("spec") or {}, execution.arguments)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": execution.namespace,
+            "labels": {**(meta.get("labels") or {}), **ours},
+            "annotations": {
+                **(meta.get("annotations") or {}),
+                SCHEDULED_TIMESTAMP: format_instant(execution.nominal),
+            },
+            "ownerReferences": [
+                owner_reference(
+                    names.API_VERSION, names.TASK_EXECUTION_KIND, execution.name, execution.uid
+                )
+            ],
+        },
+        "spec": spec,
+    }
+
+
+def trial_manifest(namespace: str, task: str, template: Mapping[str, Any]) -> dict[str, Any]:
+    """A Job for a server-side dry run: the template under a name that no run has."""
+    meta = template.get("metadata") or {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "generateName": f"{task[:40]}-dry-run-",
+            "namespace": namespace,
+            **{key: meta[key] for key in ("labels", "annotations") if meta.get(key)},
+        },
+        "spec": template["spec"],
+    }
+
+
+def _add_environment(pod_spec: dict[str, Any], arguments: tuple[tuple[str, str], ...]) -> None:
+    """Arguments replace variables of the same name, and come first so that others may use them."""
+    given = dict(arguments)
+    for field in ("initContainers", "containers"):
+        for container in pod_spec.get(field) or ():
+            kept = [v for v in container.get("env") or () if v.get("name") not in given]
+            container["env"] = [{"name": k, "value": v} for k, v in arguments] + kept

@@ -1,0 +1,171 @@
+"""What the engine has seen of the cluster, as small values that decisions are made from.
+
+A watch delivers whole objects; of 10,000 of them only these fields are kept. Parsing is by hand,
+not by model: it runs once per watch event, and the server has validated the objects already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taskrunner.api.v1alpha1 import names
+from taskrunner.domain.instants import parse_instant
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled", "Skipped", "Missed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A TaskExecution. Instants are seconds since the epoch."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    created: int
+    deleting: bool
+    owner_uid: str
+    """uid of the owning ScheduledTask; empty while an execution made by hand is not yet owned."""
+    task: str
+    type: str
+    decision: str
+    """Run, Skip or Miss; executions made by hand carry none and mean Run."""
+    decision_reason: str
+    decision_message: str
+    nominal: int
+    due: int
+    """When it may start: `notBefore` where set, else the nominal time."""
+    arguments: tuple[tuple[str, str], ...]
+    phase: str
+    attempt: int
+    """Number of the latest attempt recorded in the status; 0 when none is."""
+    started: int | None
+    finished: int | None
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def task_key(self) -> str:
+        return f"{self.namespace}/{self.task}"
+
+    @property
+    def terminal(self) -> bool:
+        return self.phase in TERMINAL
+
+    @property
+    def is_run(self) -> bool:
+        return self.decision == "Run"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch/v1 Job of ours. `finished` is "" while it runs, else the condition's type.
+
+    The Job controller sets Complete and Failed only when no pod of the Job is left (KEP-3939, the
+    earlier signals are SuccessCriteriaMet and FailureTarget), so `finished` also means "no pods".
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    execution: str
+    owner_uid: str
+    deleting: bool
+    created: int
+    started: int | None
+    ready: int
+    finished: str
+    finished_at: int | None
+    reason: str
+    message: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def execution_key(self) -> str:
+        return f"{self.namespace}/{self.execution}"
+
+
+def execution_from(obj: Mapping[str, Any]) -> Execution:
+    """Observed TaskExecution from its decoded JSON."""
+    meta: Mapping[str, Any] = obj["metadata"]
+    spec: Mapping[str, Any] = obj["spec"]
+    status: Mapping[str, Any] = obj.get("status") or {}
+    decision: Mapping[str, Any] = spec.get("decision") or {}
+    created = parse_instant(meta["creationTimestamp"])
+    nominal = _instant(spec.get("scheduledTime"))
+    if nominal is None:
+        nominal = created
+    not_before = _instant(spec.get("notBefore"))
+    return Execution(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=int(meta["resourceVersion"]),
+        created=created,
+        deleting="deletionTimestamp" in meta,
+        owner_uid=_owner_uid(meta, names.SCHEDULED_TASK_KIND),
+        task=spec["taskRef"]["name"],
+        type=spec.get("type", "Manual"),
+        decision=decision.get("type", "Run"),
+        decision_reason=decision.get("reason", ""),
+        decision_message=decision.get("message", ""),
+        nominal=nominal,
+        due=nominal if not_before is None else not_before,
+        arguments=tuple((spec.get("arguments") or {}).items()),
+        phase=status.get("phase", ""),
+        attempt=status.get("attempt", 0),
+        started=_instant(status.get("startTime")),
+        finished=_instant(status.get("completionTime")),
+        reason=status.get("reason", ""),
+    )
+
+
+def job_from(obj: Mapping[str, Any]) -> Job:
+    """Observed Job from its decoded JSON. The execution is found by owner, never by name."""
+    meta: Mapping[str, Any] = obj["metadata"]
+    status: Mapping[str, Any] = obj.get("status") or {}
+    finished, finished_at, reason, message = "", None, "", ""
+    for condition in status.get("conditions") or ():
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            finished = condition["type"]
+            finished_at = _instant(condition.get("lastTransitionTime"))
+            reason, message = condition.get("reason", ""), condition.get("message", "")
+    return Job(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=int(meta["resourceVersion"]),
+        execution=_owner_name(meta, names.TASK_EXECUTION_KIND),
+        owner_uid=_owner_uid(meta, names.TASK_EXECUTION_KIND),
+        deleting="deletionTimestamp" in meta,
+        created=parse_instant(meta["creationTimestamp"]),
+        started=_instant(status.get("startTime")),
+        ready=status.get("ready") or 0,
+        finished=finished,
+        finished_at=_instant(status.get("completionTime")) or finished_at,
+        reason=reason,
+        message=message,
+    )
+
+
+def _instant(text: str | None) -> int | None:
+    return parse_instant(text) if text else None
+
+
+def _owner_uid(meta: Mapping[str, Any], kind: str) -> str:
+    return str(next((o["uid"] for o in meta.get("ownerReferences") or () if o["kind"] == kind), ""))
+
+
+def _owner_name(meta: Mapping[str, Any], kind: str) -> str:
+    return str(
+        next((o["name"] for o in meta.get("ownerReferences") or () if o["kind"] == kind), "")
+    )

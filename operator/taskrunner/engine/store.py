@@ -1,0 +1,215 @@
+"""The engine's memory: tasks, executions and Jobs as last seen, indexed by task.
+
+Filled by watches and by the answers to our own writes; an older version never replaces a newer one
+(resourceVersions are ordered, KEP-5504). Everything here can be rebuilt from the API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.engine.work import Key
+from taskrunner.errors import Problem
+from taskrunner.ports import EventType, Obj
+
+_REMEMBERED_DELETES: Final = 4096
+
+
+@dataclass(slots=True)
+class TaskState:
+    """A ScheduledTask as the engine knows it.
+
+    `compiled` is None while the spec cannot be followed; `problems` then says why. `status` is the
+    status as last read or acknowledged, JSON-encoded to stay small; `source` the object itself,
+    kept only where a calendar may make it compile differently later.
+    """
+
+    key: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    generation: int
+    created: int
+    deleting: bool = False
+    compiled: CompiledTask | None = None
+    problems: tuple[Problem, ...] = ()
+    source: bytes = b""
+    status: bytes = b"{}"
+    executions: dict[str, Execution] = field(default_factory=dict)
+
+
+class Store:
+    """All tasks, executions and Jobs. `wake` is told which key changed."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self.wake = wake
+        self.tasks: dict[str, TaskState] = {}
+        self.jobs: dict[str, Job] = {}
+        """By `namespace/execution`; the owner reference says which execution."""
+        self._executions: dict[str, Execution] = {}
+        self._orphans: dict[str, dict[str, Execution]] = {}
+        """Executions whose task has not been seen (yet), by the task's key."""
+        self._gone: dict[str, None] = {}
+        """uids of the last executions deleted: the answer to a write of ours may arrive after the
+        watch has told of the deletion, and must not bring the object back."""
+
+    def execution(self, key: str) -> Execution | None:
+        """The execution `namespace/name`, or None."""
+        return self._executions.get(key)
+
+    def executions(self) -> Iterator[Execution]:
+        """All executions, in no order."""
+        return iter(self._executions.values())
+
+    def put_task(self, state: TaskState) -> None:
+        """Add or replace a task; its executions stay attached."""
+        old = self.tasks.get(state.key)
+        if old is not None:
+            state.executions = old.executions
+        else:
+            state.executions = self._orphans.pop(state.key, {})
+        self.tasks[state.key] = state
+
+    def drop_task(self, key: str) -> None:
+        """The task is gone; what runs of it is still followed."""
+        state = self.tasks.pop(key, None)
+        if state is not None and state.executions:
+            self._orphans[key] = state.executions
+
+    def put_execution(self, execution: Execution) -> bool:
+        """Note an execution unless a newer version is known; True when it was news."""
+        if execution.uid in self._gone:
+            return False
+        known = self._executions.get(execution.key)
+        if (
+            known is not None
+            and known.uid == execution.uid
+            and known.resource_version >= execution.resource_version
+        ):
+            return False
+        self._executions[execution.key] = execution
+        self._of_task(execution.task_key)[execution.name] = execution
+        return True
+
+    def drop_execution(self, key: str, uid: str = "") -> Execution | None:
+        """Forget an execution (only the one with `uid`, when given)."""
+        known = self._executions.get(key)
+        if known is None or (uid and known.uid != uid):
+            return None
+        del self._executions[key]
+        self._gone[known.uid] = None
+        if len(self._gone) > _REMEMBERED_DELETES:
+            del self._gone[next(iter(self._gone))]
+        siblings = self._of_task(known.task_key)
+        siblings.pop(known.name, None)
+        if not siblings:
+            self._orphans.pop(known.task_key, None)
+        return known
+
+    def put_job(self, job: Job) -> bool:
+        """Note a Job unless a newer version is known; True when it was news."""
+        known = self.jobs.get(job.execution_key)
+        if (
+            known is not None
+            and known.uid == job.uid
+            and known.resource_version >= job.resource_version
+        ):
+            return False
+        self.jobs[job.execution_key] = job
+        return True
+
+    def drop_job(self, job: Job) -> bool:
+        """Forget a Job, unless another one has taken its place."""
+        known = self.jobs.get(job.execution_key)
+        if known is None or known.uid != job.uid:
+            return False
+        del self.jobs[job.execution_key]
+        return True
+
+    def _of_task(self, task_key: str) -> dict[str, Execution]:
+        state = self.tasks.get(task_key)
+        if state is not None:
+            return state.executions
+        return self._orphans.setdefault(task_key, {})
+
+
+class ExecutionSink:
+    """ports.Sink for TaskExecutions."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list; what is not in it, and not newer than it, is gone."""
+        gone = {
+            execution.key: execution.uid
+            for execution in self._store.executions()
+            if execution.resource_version <= resource_version
+        }
+        for obj in objects:
+            execution = execution_from(obj)
+            gone.pop(execution.key, None)
+            self._put(execution)
+        for key, uid in gone.items():
+            self._drop(key, uid)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        execution = execution_from(obj)
+        if event == "DELETED":
+            self._drop(execution.key, execution.uid)
+        else:
+            self._put(execution)
+
+    def _put(self, execution: Execution) -> None:
+        if self._store.put_execution(execution):
+            self._store.wake(Key("run", execution.key))
+
+    def _drop(self, key: str, uid: str) -> None:
+        dropped = self._store.drop_execution(key, uid)
+        if dropped is not None:
+            self._store.wake(Key("run", key))
+            self._store.wake(Key("task", dropped.task_key))
+
+
+class JobSink:
+    """ports.Sink for the Jobs we own."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list; what is not in it, and not newer than it, is gone."""
+        present: set[str] = set()
+        for obj in objects:
+            job = job_from(obj)
+            present.add(job.uid)
+            self._put(job)
+        gone = [
+            job
+            for job in self._store.jobs.values()
+            if job.uid not in present and job.resource_version <= resource_version
+        ]
+        for job in gone:
+            self._drop(job)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        job = job_from(obj)
+        if event == "DELETED":
+            self._drop(job)
+        else:
+            self._put(job)
+
+    def _put(self, job: Job) -> None:
+        if job.execution and self._store.put_job(job):
+            self._store.wake(Key("run", job.execution_key))
+
+    def _drop(self, job: Job) -> None:
+        if self._store.drop_job(job):
+            self._store.wake(Key("run", job.execution_key))

@@ -1,0 +1,86 @@
+"""Keyed work: many objects at a time, each object by one worker only, nothing polled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple
+
+Subject = Literal["run", "task", "report", "history"]
+ORDER: tuple[Subject, ...] = ("run", "task", "report", "history")
+"""What goes first when not everything can go at once: a run that is due, then planning, then
+telling people about it, then cleaning up."""
+
+
+class Key(NamedTuple):
+    """What to look at: `namespace/name` of a task or of an execution, and with which question."""
+
+    subject: Subject
+    name: str
+
+
+class WorkQueue:
+    """Calls `handle(key)` for every key added, `limit` at a time.
+
+    A key added while it is being handled is handled once more afterwards; a key added twice before
+    that is handled once. `handle` must not raise: errors are the caller's to judge.
+    """
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        handle: Callable[[Key], Awaitable[None]],
+        *,
+        limit: int,
+    ) -> None:
+        self._group = group
+        self._handle = handle
+        self._limit = limit
+        self._waiting: dict[Subject, deque[Key]] = {subject: deque() for subject in ORDER}
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._workers = 0
+
+    def add(self, key: Key) -> None:
+        """Have `key` handled as soon as a worker is free."""
+        if key in self._queued:
+            return
+        self._queued.add(key)
+        if key in self._active:
+            return
+        self._waiting[key.subject].append(key)
+        if self._workers < self._limit:
+            self._workers += 1
+            self._group.create_task(self._work())
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._queued)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is being handled."""
+        return not self._queued and not self._active
+
+    async def _work(self) -> None:
+        try:
+            while (key := self._take()) is not None:
+                self._active.add(key)
+                try:
+                    await self._handle(key)
+                finally:
+                    self._active.discard(key)
+                if key in self._queued:
+                    self._waiting[key.subject].append(key)
+        finally:
+            self._workers -= 1
+
+    def _take(self) -> Key | None:
+        for waiting in self._waiting.values():
+            if waiting:
+                key = waiting.popleft()
+                self._queued.discard(key)
+                return key
+        return None
