@@ -1,0 +1,220 @@
+"""Time zones from the IANA database that is shipped with the program (the tzdata package).
+
+The system's own zone files are not used: a plan must not depend on the image or the node.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+
+from taskrunner.domain.tzif import EPOCH_ORDINAL, read_changes
+from taskrunner.errors import TaskrunnerError
+
+EARLIEST = 0
+"""First instant that is planned: 1970-01-01T00:00:00Z."""
+LATEST_YEAR = 2200
+LATEST = (date(LATEST_YEAR, 1, 1).toordinal() - EPOCH_ORDINAL) * 86400
+"""End of planning: no slot at or after 2200-01-01T00:00:00Z."""
+
+_CANONICAL = frozenset({"UTC", "GMT"})
+"""Short names that are links in the database but in everyone's use, so never called deprecated."""
+
+
+class ZoneError(TaskrunnerError):
+    """A time zone name that cannot be used; `value` is the name as given."""
+
+    def __init__(self, message: str, remedy: str, value: str) -> None:
+        super().__init__(f"{message} {remedy}")
+        self.message = message
+        self.remedy = remedy
+        self.value = value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zone:
+    """A time zone as segments of constant offset, from EARLIEST to LATEST.
+
+    Segment i holds the instants from `starts[i]` to before `starts[i + 1]`; its local time is the
+    instant plus `offsets[i]`. Between segments the wall clock jumps: ahead (a gap) or back (an
+    overlap). One Zone of a name exists in a process and is shared by all timelines.
+    """
+
+    name: str
+    starts: array[int]
+    """Instants; one more than there are segments: the last is LATEST."""
+    offsets: array[int]
+    """Seconds east of UTC; neighbours differ."""
+    seen: array[int]
+    """The largest wall clock time reached before the segment (exclusive end)."""
+    later: array[int]
+    """The smallest wall clock time of the segments after this one."""
+
+    def segment(self, instant: int) -> int:
+        """Index of the segment that holds the instant (EARLIEST ≤ instant < LATEST)."""
+        return bisect_right(self.starts, instant) - 1
+
+    def offset(self, instant: int) -> int:
+        """Seconds east of UTC at the instant; instants out of range take the nearest segment."""
+        last = len(self.offsets) - 1
+        return self.offsets[min(max(self.segment(instant), 0), last)]
+
+    def instants_of(self, local: int) -> tuple[int, ...]:
+        """The instants at which the wall clock shows `local`: none in a gap, two in an overlap.
+
+        `local` is in seconds since 1970-01-01T00:00:00 of the wall clock.
+        """
+        # No offset is larger than a day and a half, so only segments near by can hold it.
+        near = range(
+            max(self.segment(local - 129_600), 0),
+            min(self.segment(local + 129_600), len(self.offsets) - 1) + 1,
+        )
+        candidates = ((index, local - self.offsets[index]) for index in near)
+        return tuple(
+            instant
+            for index, instant in candidates
+            if self.starts[index] <= instant < self.starts[index + 1]
+        )
+
+
+@cache
+def tzdata_version() -> str:
+    """Release of the IANA database in use, e.g. `2026f`."""
+    first_line = _lines("tzdata.zi")[0]
+    return first_line.removeprefix("# version ").strip()
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """All names that `load_zone` takes."""
+    listed = resources.files("tzdata").joinpath("zones").read_text("utf-8").split()
+    return frozenset(listed) - {"Factory", "localtime"}
+
+
+@cache
+def load_zone(name: str) -> Zone:
+    """The zone of an IANA name, e.g. `Europe/Berlin`.
+
+    Raises ZoneError with the nearest names when there is no such zone.
+    """
+    if name not in zone_names():
+        raise ZoneError(*_unknown(name), value=name[:100])
+    file = resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
+    first, changes, rule = read_changes(file.read_bytes())
+    from_year = 1970 if not changes else 1970 + max(0, changes[-1][0]) // 31_556_952
+    last = changes[-1][0] if changes else EARLIEST - 1
+    ruled = (
+        change
+        for year in range(from_year, LATEST_YEAR + 1)
+        for change in rule.changes(year)
+        if change[0] > last
+    )
+    return _build(name, first, [*changes, *ruled])
+
+
+def _build(name: str, first: int, changes: Iterable[tuple[int, int]]) -> Zone:
+    """Lays out the segments; changes of only the name or the DST flag are none."""
+    starts, offsets = [EARLIEST], [first]
+    for instant, offset in changes:
+        if instant <= EARLIEST:
+            offsets[0] = offset
+        elif instant < LATEST and offset != offsets[-1]:
+            starts.append(instant)
+            offsets.append(offset)
+    starts.append(LATEST)
+    seen = [EARLIEST + offsets[0]]
+    for index, offset in enumerate(offsets[:-1]):
+        seen.append(max(seen[-1], starts[index + 1] + offset))
+    later = [LATEST + offsets[-1]]
+    for index in range(len(offsets) - 1, 0, -1):
+        later.append(min(later[-1], starts[index] + offsets[index]))
+    return Zone(name, array("q", starts), array("l", offsets), array("q", seen),
+                array("q", reversed(later)))  # fmt: skip
+
+
+def is_deprecated_alias(name: str) -> str | None:
+    """The name to use instead when `name` is an old alias (`US/Eastern`), else None.
+
+    Deprecated is a link of the database that its table of zones by country (zone.tab) does not
+    list: Europe/Oslo is a link today but remains the name for Norway.
+    """
+    return _deprecated().get(name)
+
+
+@cache
+def _deprecated() -> dict[str, str]:
+    rows = [row for row in _lines("zone.tab") if row and not row.startswith("#")]
+    current = {row.split("\t")[2] for row in rows}
+    links: dict[str, str] = {}
+    for line in _lines("tzdata.zi"):
+        if line.startswith("L "):
+            _, target, link = line.split()
+            links[link] = target
+    return {
+        link: "UTC" if _final(links, link) == "Etc/UTC" else _final(links, link)
+        for link in links
+        if link not in current and link not in _CANONICAL and not link.startswith("Etc/")
+    }
+
+
+def _lines(file: str) -> list[str]:
+    """The lines of a table in the tzdata package."""
+    table = resources.files("tzdata").joinpath("zoneinfo", file)
+    return table.read_text("utf-8").splitlines()
+
+
+def _final(links: dict[str, str], name: str) -> str:
+    while name in links:
+        name = links[name]
+    return name
+
+
+def _unknown(name: str) -> tuple[str, str]:
+    """Message and remedy for a name that is no zone."""
+    message = "This is no time zone of the IANA database."
+    if not name:
+        return (
+            "The time zone is empty.",
+            'Write an IANA name such as "Europe/Berlin", or leave it out for UTC.',
+        )
+    if name in {"Local", "localtime"}:
+        return (
+            message,
+            'There is no local zone in a cluster; write an IANA name such as "Europe/Berlin".',
+        )
+    if offset := re.fullmatch(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?00)?", name, re.IGNORECASE):
+        # POSIX counts west of Greenwich as positive, and so do these names.
+        sign = "-" if offset[1] == "+" else "+"
+        fixed = f"Etc/GMT{sign}{int(offset[2])}"
+        if fixed in zone_names():
+            return (
+                message,
+                f'For a fixed offset write "{fixed}" (its sign counts west of Greenwich).',
+            )
+    near = nearest_zones(name)
+    if not near:
+        return message, 'Write an IANA name such as "Europe/Berlin" or "UTC".'
+    return message, "Did you mean " + " or ".join(f'"{zone}"' for zone in near) + "?"
+
+
+def nearest_zones(name: str, count: int = 2) -> list[str]:
+    """Names of zones that look like `name`, the nearest first."""
+    wanted = re.sub(r"[\s-]+", "_", name[:100].strip()).lower()
+    by_spelling = {zone.lower(): zone for zone in sorted(zone_names())}
+    if wanted in by_spelling:
+        return [by_spelling[wanted]]
+    by_city = {zone.lower().rpartition("/")[2]: zone for zone in sorted(zone_names())}
+    city = wanted.rpartition("/")[2]
+    if city in by_city:
+        return [by_city[city]]
+    close = get_close_matches(wanted, by_spelling, n=count, cutoff=0.6)
+    if not close:
+        return [by_city[found] for found in get_close_matches(city, by_city, n=count, cutoff=0.7)]
+    return [by_spelling[found] for found in close]
