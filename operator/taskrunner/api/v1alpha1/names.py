@@ -1,0 +1,52 @@
+"""Names on the wire: the API group, its kinds, and the label and annotation keys we own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+GROUP: Final = "taskrunner.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MANAGER: Final = "taskrunner"
+"""Value of `app.kubernetes.io/managed-by`, and the field manager of all that we write."""
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_TASK: Final = f"{GROUP}/task"
+LABEL_EXECUTION: Final = f"{GROUP}/execution"
+LABEL_PAUSED: Final = f"{GROUP}/paused"
+"""On a Namespace: no task in it starts runs while the label is there."""
+ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"
+"""On a ScheduledTask: who asked for it, stamped at admission. The one annotation of ours."""
+
+TASK_NAME_MAX: Final = 52
+"""As CronJob: 63 characters of a label value, less `-` and the ten digits of a slot."""
+EXECUTION_NAME_MAX: Final = 60
+"""63 characters of a Job name, less `-` and two digits of the attempt."""
+SLOT_PATTERN: Final = "-[0-9]{10}(-[0-9a-f]{4})?$"
+"""How the names of scheduled executions end: the slot's epoch, and a hash of its schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of the API group under all the names that Kubernetes knows it by."""
+
+    kind: str
+    plural: str
+    singular: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ("taskrunner",)
+
+    @property
+    def crd_name(self) -> str:
+        """Name of the CustomResourceDefinition: `<plural>.<group>`."""
+        return f"{self.plural}.{GROUP}"
+
+
+# `all` holds what CronJob's `all` holds: the task. Its executions are reached through it.
+SCHEDULED_TASK: Final = Resource(
+    "ScheduledTask", "scheduledtasks", "scheduledtask", ("stask",), ("taskrunner", "all")
+)
+TASK_EXECUTION: Final = Resource("TaskExecution", "taskexecutions", "taskexecution", ("texec",))
+CALENDAR: Final = Resource("Calendar", "calendars", "calendar", ("tcal",))

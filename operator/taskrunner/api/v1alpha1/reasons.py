@@ -1,0 +1,93 @@
+"""The one list of reasons: why an execution is in its phase, and why a condition holds.
+
+`kubectl get texec --field-selector status.reason=…` finds executions by them, so a reason keeps its
+name and meaning. What only people need is in the message beside it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ExecutionReason(StrEnum):
+    """Why an execution is in its phase (`status.reason`), or was decided so (`spec.decision`)."""
+
+    # Run
+    ON_SCHEDULE = "OnSchedule"
+    CATCH_UP = "CatchUp"
+    REQUESTED = "Requested"
+
+    # Pending and Running
+    WAITING_UNTIL_DUE = "WaitingUntilDue"
+    JOB_CREATED = "JobCreated"
+    JOB_REJECTED = "JobRejected"
+    """The API server refused the Job: the message has its words."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_PENDING = "PodPending"
+
+    # Succeeded
+    JOB_COMPLETE = "JobComplete"
+
+    # Failed
+    JOB_FAILED = "JobFailed"
+    JOB_DELETED = "JobDeleted"
+    NAME_COLLISION = "NameCollision"
+    TASK_NOT_FOUND = "TaskNotFound"
+    INVALID_SPEC = "InvalidSpec"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    TIMED_OUT = "TimedOut"
+    PENDING_TIMED_OUT = "PendingTimedOut"
+    REPLACE_BLOCKED = "ReplaceBlocked"
+
+    # Cancelled
+    TASK_DELETED = "TaskDeleted"
+    STOPPED = "Stopped"
+    REPLACED = "Replaced"
+
+    # Skipped
+    CONCURRENT_RUN = "ConcurrentRun"
+    EXCLUDED_BY_CALENDAR = "ExcludedByCalendar"
+    COALESCED = "Coalesced"
+    SUSPENDED = "Suspended"
+    QUEUE_FULL = "QueueFull"
+    QUEUE_TIMED_OUT = "QueueTimedOut"
+    CIRCUIT_OPEN = "CircuitOpen"
+
+    # Missed
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CATCH_UP_POLICY = "CatchUpPolicy"
+    """`catchUp` says that slots like this one do not run afterwards."""
+    PLAN_CHANGED = "PlanChanged"
+
+
+class TaskConditionType(StrEnum):
+    """The conditions of a ScheduledTask."""
+
+    READY = "Ready"
+    COMPLETED = "Completed"
+    CIRCUIT_OPEN = "CircuitOpen"
+    OVERDUE = "Overdue"
+
+
+class ExecutionConditionType(StrEnum):
+    """The conditions of a TaskExecution: a Job's, so that `kubectl wait` and kstatus know them."""
+
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class TaskReason(StrEnum):
+    """Why a condition of a ScheduledTask holds or does not."""
+
+    PLANNED = "Planned"
+    INVALID_SPEC = "InvalidSpec"
+    CALENDAR_NOT_FOUND = "CalendarNotFound"
+    CLOCK_BEHIND_WATERMARK = "ClockBehindWatermark"
+    SUSPENDED = "Suspended"
+    NO_SCHEDULE = "NoSchedule"
+    SLOTS_TO_COME = "SlotsToCome"
+    END_TIME_REACHED = "EndTimeReached"
+    MAX_EXECUTIONS_REACHED = "MaxExecutionsReached"
+    NO_SLOT_TO_COME = "NoSlotToCome"
+    ON_TIME = "OnTime"
+    SLOT_OVERDUE = "SlotOverdue"
