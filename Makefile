@@ -38,7 +38,8 @@ lock:  ## Resolve the dependencies anew and write requirements/*.txt (with hashe
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv==0.13.8
 	@options="--quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate"; \
 	$(VENV)-lock/bin/uv pip compile $$options pyproject.toml -o requirements/runtime.txt; \
-	$(VENV)-lock/bin/uv pip compile $$options --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
+	$(VENV)-lock/bin/uv pip compile $$options --group dev pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt; \
+	$(VENV)-lock/bin/uv pip compile $$options --group build -c requirements/dev.txt -o requirements/build.txt
 	@rm -rf $(VENV)-lock
 
 .PHONY: demo
