@@ -55,8 +55,12 @@ class ExecutionReason(StrEnum):
 
     # Missed
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CATCH_UP_WINDOW = "CatchUpWindow"
+    """Older than `catchUp.windowSeconds`."""
     CATCH_UP_POLICY = "CatchUpPolicy"
-    """`catchUp` says that slots like this one do not run afterwards."""
+    """`catchUp.policy` None, or more slots than `catchUp.limit`."""
+    SUPERSEDED = "Superseded"
+    """`catchUp.policy` Last: a later slot runs instead."""
     PLAN_CHANGED = "PlanChanged"
 
 
