@@ -65,7 +65,7 @@ verify: setup  ## Check format, lint, types, import contracts and generated file
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy operator tools tests bench
 	@$(VENV)/bin/lint-imports --no-cache
-	@$(PY) -m testbed.generate --check
+	@$(PY) tools/generate.py --check
 
 .PHONY: format
 format: setup  ## Format the code and fix what the linter can fix.
@@ -73,7 +73,7 @@ format: setup  ## Format the code and fix what the linter can fix.
 
 .PHONY: generate
 generate: setup  ## Write the generated files anew: CRDs and reference pages.
-	@$(PY) -m testbed.generate
+	@$(PY) tools/generate.py
 
 .PHONY: cluster
 cluster: setup  ## Start a cluster and print its KUBECONFIG line (NODES=simulated|real, K8S=1.36|1.34).

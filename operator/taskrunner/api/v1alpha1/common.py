@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -59,11 +59,19 @@ class Rule:
     message: str
     field: str = ""
     """The field that the error names, relative to the object; empty for the object itself."""
+    reason: Literal["", "FieldValueRequired", "FieldValueForbidden"] = ""
+    """How the error begins after the field; empty for "Invalid value"."""
 
     def to_wire(self) -> dict[str, str]:
         """As an entry of `x-kubernetes-validations`."""
         found = {"rule": self.rule, "message": self.message}
-        return found | ({"fieldPath": f".{self.field}"} if self.field else {})
+        found |= {"fieldPath": f".{self.field}"} if self.field else {}
+        return found | ({"reason": self.reason} if self.reason else {})
+
+
+def validations(*rules: Rule) -> dict[str, Any]:
+    """For `json_schema_extra`: CEL rules on the value of one field."""
+    return {"x-kubernetes-validations": [rule.to_wire() for rule in rules]}
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -227,7 +235,24 @@ Label = Annotated[
 ]
 """A name within one object: a DNS label (RFC 1123)."""
 
-Cron = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_check_cron)]
+Cron = Annotated[
+    str,
+    Field(
+        max_length=256,
+        json_schema_extra=validations(
+            Rule(
+                "self.trim() != ''",
+                'the expression is empty; write e.g. "0 2 * * *" for 02:00 every day',
+            ),
+            Rule(
+                "!self.startsWith('TZ=') && !self.startsWith('CRON_TZ=')",
+                "a time zone inside the expression is not supported; remove it, and write timeZone"
+                " beside the expression",
+            ),
+        ),
+    ),
+    AfterValidator(_check_cron),
+]
 """A cron expression, checked here only for what the API server can check, too."""
 
 ZoneName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -237,17 +262,13 @@ Arguments = Annotated[
     dict[str, Annotated[str, Field(max_length=4096)]],
     Field(
         max_length=50,
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "self.all(name, name.size() <= 128 && name.matches('"
-                    + ENV_NAME
-                    + "'))",
-                    "message": "names of arguments become environment variables: write letters,"
-                    " digits and underscores, not beginning with a digit, at most 128 characters",
-                }
-            ]
-        },
+        json_schema_extra=validations(
+            Rule(
+                f"self.all(name, name.size() <= 128 && name.matches('{ENV_NAME}'))",
+                "names of arguments become environment variables; write letters, digits and"
+                " underscores, not beginning with a digit, at most 128 characters",
+            )
+        ),
     ),
     AfterValidator(_check_arguments),
 ]
@@ -322,7 +343,7 @@ class SpecModel(Wire):
         found = handler(schema)
         if cls.rules:
             target = handler.resolve_ref_schema(found)
-            target["x-kubernetes-validations"] = [rule.to_wire() for rule in cls.rules]
+            target |= validations(*cls.rules)
         return found
 
 

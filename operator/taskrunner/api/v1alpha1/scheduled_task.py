@@ -321,6 +321,8 @@ class ScheduledTaskSpec(SpecModel):
             "has(self.jobTemplate)",
             "spec needs exactly one target; set spec.jobTemplate to the template of the Job, as in"
             " a CronJob",
+            "jobTemplate",
+            "FieldValueRequired",
         ),
         Rule(
             "!has(self.startTime) || !has(self.endTime) || self.startTime < self.endTime",
@@ -332,9 +334,9 @@ class ScheduledTaskSpec(SpecModel):
     schedule: Cron | None = Field(
         None,
         description="When to run, in cron format: minute, hour, day of month, month, day of week,"
-        ' as in "0 2 * * 1-5". A sixth field in front gives seconds; also L, W, #, H and macros such'
-        " as @daily or @every 90s. Use this or `schedules`; with neither, the task runs only by"
-        " hand.",
+        ' as in "0 2 * * 1-5". A sixth field in front gives seconds; also L, W, #, H and macros'
+        " such as @daily or @every 90s. Use this or `schedules`; with neither, the task runs only"
+        " by hand.",
         examples=["0 2 * * 1-5"],
     )
     time_zone: ZoneName | None = Field(
@@ -650,6 +652,7 @@ class ScheduledTask(SpecModel):
             f"self.metadata.name.size() <= {TASK_NAME_MAX}",
             f"metadata.name must have at most {TASK_NAME_MAX} characters, as a CronJob's; the rest"
             " of 63 is for the suffix of each run",
+            "metadata.name",
         ),
     )
 

@@ -74,6 +74,26 @@ class Decision(SpecModel):
     message: str | None = Field(
         None, max_length=1024, description="Why, as a sentence.", examples=["Started on schedule."]
     )
+    decided_until: WholeSecond | None = Field(
+        None,
+        description="Every slot of the task that was due at or before this moment is decided once"
+        " this execution exists. From it a new leader knows how far the old one came.",
+        examples=["2026-12-24T18:00:00Z"],
+    )
+    from_: WholeSecond | None = Field(
+        None,
+        alias="from",
+        description="The first slot, when a Skip or Miss stands for a range of slots;"
+        " spec.scheduledTime is the last.",
+        examples=["2026-12-24T06:00:00Z"],
+    )
+    count: int | None = Field(
+        None,
+        ge=1,
+        json_schema_extra={"format": "int64"},
+        description="How many slots a Skip or Miss stands for. Default: 1.",
+        examples=[12],
+    )
 
 
 class RequestedBy(SpecModel):
@@ -145,6 +165,7 @@ class TaskExecutionSpec(SpecModel):
             "self.type == 'Scheduled' || !has(self.decision)",
             "only the operator sets decision; remove it",
             "decision",
+            "FieldValueForbidden",
         ),
     )
 
@@ -236,14 +257,6 @@ class Attempt(StatusModel):
     reason: str | None = Field(None, description="Why it ended so, as one word.")
 
 
-class SlotRange(StatusModel):
-    """The slots that one Skipped or Missed record stands for."""
-
-    from_: Instant = Field(alias="from", description="The first slot.")
-    to: Instant = Field(description="The last slot.")
-    count: int = Field(description="How many slots.")
-
-
 class Progress(StatusModel):
     """How far the run says it is."""
 
@@ -283,9 +296,6 @@ class TaskExecutionStatus(StatusModel):
         None, description="Why it is there, as one word; RetriesExhausted marks a dead letter."
     )
     message: str | None = Field(None, description="Why it is there, as a sentence.")
-    slots: SlotRange | None = Field(
-        None, description="The slots that a Skipped or Missed record stands for, when many."
-    )
     attempt: int | None = Field(None, description="Number of the latest attempt, from 1.")
     attempts: Items[Attempt] = Field(
         (), description="The attempts, the oldest first.", json_schema_extra=keyed("number")
@@ -319,11 +329,13 @@ class TaskExecution(SpecModel):
             f"self.metadata.name.size() <= {EXECUTION_NAME_MAX}",
             f"metadata.name must have at most {EXECUTION_NAME_MAX} characters; the rest of 63 is"
             " for the number of the attempt",
+            "metadata.name",
         ),
         Rule(
             f"self.spec.type == 'Scheduled' || !self.metadata.name.matches('{SLOT_PATTERN}')",
             "names that end in ten digits are reserved for slots; choose another name, or write"
             " generateName: <task>- instead of name",
+            "metadata.name",
         ),
     )
 
