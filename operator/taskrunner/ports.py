@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
+
+from taskrunner.api.v1alpha1 import names
 
 Obj = dict[str, Any]
 """A Kubernetes object as decoded JSON."""
@@ -31,8 +33,15 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
-JOBS = Resource("batch", "v1", "jobs", "Job")
-LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+def _ours(resource: names.Resource) -> Resource:
+    return Resource(names.GROUP, names.VERSION, resource.plural, resource.kind)
+
+
+SCHEDULED_TASKS: Final = _ours(names.SCHEDULED_TASK)
+TASK_EXECUTIONS: Final = _ours(names.TASK_EXECUTION)
+CALENDARS: Final = _ours(names.CALENDAR)
+JOBS: Final = Resource("batch", "v1", "jobs", "Job")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 
 class Clock(Protocol):
@@ -122,8 +131,28 @@ class Api(Protocol):
         uid: str,
         resource_version: str = "",
         propagation: Propagation = "Background",
+        timeout: float | None = None,
     ) -> None:
         """DELETE with preconditions. Raises NotFound, Conflict."""
+        ...
+
+
+class Term(Protocol):
+    """The time during which this process holds a shard's Lease."""
+
+    @property
+    def identity(self) -> str:
+        """Who holds it: unique per process, never reused."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """A number that only grows from holder to holder (the Lease's `leaseTransitions`)."""
+        ...
+
+    def remaining(self) -> float:
+        """Seconds for which the Lease is still certainly ours, by the boot clock; 0 when it may
+        have passed to somebody else. No write may start, or be waited for, beyond it."""
         ...
 
 

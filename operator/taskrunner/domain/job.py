@@ -26,7 +26,7 @@ def labels_for(task: str, execution: str) -> dict[str, str]:
     return {
         names.LABEL_TASK: task,
         names.LABEL_EXECUTION: execution,
-        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_MANAGED_BY: names.MANAGER,
     }
 
 
@@ -61,7 +61,7 @@ def job_manifest(template: bytes, execution: Execution, name: str) -> dict[str, 
             },
             "ownerReferences": [
                 owner_reference(
-                    names.API_VERSION, names.TASK_EXECUTION_KIND, execution.name, execution.uid
+                    names.API_VERSION, names.TASK_EXECUTION.kind, execution.name, execution.uid
                 )
             ],
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.observed import Execution, Job
 
 RUNNING_AFTER_SECONDS: Final = 1
@@ -77,7 +78,7 @@ def next_step(
     if launched or execution.attempt > 0:
         return Confirm(attempt)
     if not task_alive:
-        return Finish("Cancelled", "TaskDeleted", "The task was deleted before the run started.")
+        return Finish("Cancelled", ExecutionReason.TASK_DELETED, "The task was deleted before the run started.")
     if execution.due > now:
         return Wait(execution.due)
     return Launch(attempt)
@@ -87,7 +88,7 @@ def job_deleted(execution: Execution, attempt: int) -> Finish:
     """The outcome of an attempt whose Job somebody else deleted; it is never created again."""
     return Finish(
         "Failed",
-        "JobDeleted",
+        ExecutionReason.JOB_DELETED,
         f"The Job of attempt {attempt} was deleted before its outcome was recorded.",
         started=execution.started,
     )
@@ -97,7 +98,7 @@ def name_collision(job_name: str) -> Finish:
     """The outcome when the Job's name is taken by an object that is not ours."""
     return Finish(
         "Failed",
-        "NameCollision",
+        ExecutionReason.NAME_COLLISION,
         f'A Job "{job_name}" exists already and does not belong to this execution. It was left '
         "alone; delete or rename it, then run the task again.",
     )
@@ -108,12 +109,14 @@ def _follow(execution: Execution, job: Job, now: int) -> Step:
         return name_collision(job.name)
     started = job.started if job.started is not None else job.created
     if job.finished == "Complete":
-        return Finish("Succeeded", "Completed", "The Job completed.", started, job.finished_at)
-    if job.finished == "Failed":
-        detail = f" {job.message}" if job.message else ""
+        message = "The Job completed."
         return Finish(
-            "Failed", job.reason or "JobFailed", f"The Job failed.{detail}", started, job.finished_at
+            "Succeeded", ExecutionReason.JOB_COMPLETE, message, started, job.finished_at
         )
+    if job.finished == "Failed":
+        detail = ": ".join(part for part in (job.reason, job.message) if part)
+        message = f"The Job failed. {detail}".rstrip()
+        return Finish("Failed", ExecutionReason.JOB_FAILED, message, started, job.finished_at)
     if execution.phase == "Running" or job.ready == 0:
         return Wait()
     if now < started + RUNNING_AFTER_SECONDS:

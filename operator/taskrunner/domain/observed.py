@@ -24,6 +24,7 @@ class Execution:
     name: str
     uid: str
     resource_version: int
+    generation: int
     created: int
     deleting: bool
     owner_uid: str
@@ -37,6 +38,8 @@ class Execution:
     nominal: int
     due: int
     """When it may start: `notBefore` where set, else the nominal time."""
+    decided_at: int
+    """Every slot of the task due at or before it was decided when this execution was created."""
     arguments: tuple[tuple[str, str], ...]
     phase: str
     attempt: int
@@ -110,9 +113,10 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         name=meta["name"],
         uid=meta["uid"],
         resource_version=int(meta["resourceVersion"]),
+        generation=meta.get("generation", 1),
         created=created,
         deleting="deletionTimestamp" in meta,
-        owner_uid=_owner_uid(meta, names.SCHEDULED_TASK_KIND),
+        owner_uid=_owner_uid(meta, names.SCHEDULED_TASK.kind),
         task=spec["taskRef"]["name"],
         type=spec.get("type", "Manual"),
         decision=decision.get("type", "Run"),
@@ -120,6 +124,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         decision_message=decision.get("message", ""),
         nominal=nominal,
         due=nominal if not_before is None else not_before,
+        decided_at=_instant(decision.get("decidedUntil")) or nominal,
         arguments=tuple((spec.get("arguments") or {}).items()),
         phase=status.get("phase", ""),
         attempt=status.get("attempt", 0),
@@ -144,8 +149,8 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         name=meta["name"],
         uid=meta["uid"],
         resource_version=int(meta["resourceVersion"]),
-        execution=_owner_name(meta, names.TASK_EXECUTION_KIND),
-        owner_uid=_owner_uid(meta, names.TASK_EXECUTION_KIND),
+        execution=_owner_name(meta, names.TASK_EXECUTION.kind),
+        owner_uid=_owner_uid(meta, names.TASK_EXECUTION.kind),
         deleting="deletionTimestamp" in meta,
         created=parse_instant(meta["creationTimestamp"]),
         started=_instant(status.get("startTime")),

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
 from taskrunner.engine.work import Key
-from taskrunner.errors import Problem
+from taskrunner.errors import Problem, SpecError
 from taskrunner.ports import EventType, Obj
 
 _REMEMBERED_DELETES: Final = 4096
@@ -39,6 +40,7 @@ class TaskState:
     compiled: CompiledTask | None = None
     problems: tuple[Problem, ...] = ()
     source: bytes = b""
+    calendar_names: frozenset[str] = frozenset()
     status: bytes = b"{}"
     executions: dict[str, Execution] = field(default_factory=dict)
 
@@ -49,8 +51,12 @@ class Store:
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self.wake = wake
         self.tasks: dict[str, TaskState] = {}
+        self.calendars: dict[str, CompiledCalendar | SpecError] = {}
+        """By `namespace/name`; the error where a Calendar cannot be followed."""
         self.jobs: dict[str, Job] = {}
         """By `namespace/execution`; the owner reference says which execution."""
+        self.launched: set[str] = set()
+        """uids of executions whose Job this process has seen or created."""
         self._executions: dict[str, Execution] = {}
         self._orphans: dict[str, dict[str, Execution]] = {}
         """Executions whose task has not been seen (yet), by the task's key."""
@@ -102,6 +108,7 @@ class Store:
         if known is None or (uid and known.uid != uid):
             return None
         del self._executions[key]
+        self.launched.discard(known.uid)
         self._gone[known.uid] = None
         if len(self._gone) > _REMEMBERED_DELETES:
             del self._gone[next(iter(self._gone))]
@@ -121,6 +128,7 @@ class Store:
         ):
             return False
         self.jobs[job.execution_key] = job
+        self.launched.add(job.owner_uid)
         return True
 
     def drop_job(self, job: Job) -> bool:

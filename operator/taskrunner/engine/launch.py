@@ -1,0 +1,196 @@
+"""Decisions become objects: TaskExecution, run Lease, Job, in this order.
+
+Each step is one write whose name is its lock, so each can be repeated by anybody. What a crash
+leaves is said at each step; the next leader goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from taskrunner.api.v1alpha1 import names
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.decide import SlotDecision
+from taskrunner.domain.instants import format_instant
+from taskrunner.domain.job import job_manifest, labels_for, owner_reference
+from taskrunner.domain.lifecycle import Finish, name_collision
+from taskrunner.domain.naming import execution_name, job_name
+from taskrunner.domain.observed import Execution, execution_from, job_from
+from taskrunner.engine.store import Store
+from taskrunner.errors import AlreadyExists, NotFound, Transient
+from taskrunner.ports import JOBS, LEASES, TASK_EXECUTIONS, Api, Clock, Obj, Term
+
+log = logging.getLogger(__name__)
+
+WRITE_TIMEOUT_SECONDS = 10.0
+
+
+class Launcher:
+    """Writes on behalf of one term of leadership of one shard."""
+
+    def __init__(self, api: Api, clock: Clock, store: Store, term: Term, *, shard: str) -> None:
+        self._api = api
+        self._clock = clock
+        self._store = store
+        self._term = term
+        self._writer = {"shard": shard, "epoch": f"{term.identity}/{term.epoch}"}
+        self._holder = term.identity
+
+    def timeout(self) -> float:
+        """How long a write may take: never longer than the Lease is certainly ours."""
+        remaining = self._term.remaining()
+        if remaining <= 0:
+            raise Transient("The shard's Lease may have passed to another replica.")
+        return min(remaining, WRITE_TIMEOUT_SECONDS)
+
+    async def decide_slot(self, task: CompiledTask, item: SlotDecision) -> Execution:
+        """POST the execution whose name is the slot's lock, with the decision inside.
+
+        AlreadyExists means that the slot was decided before, by us or by another leader: the
+        present object is read and its decision stands. A crash right after leaves an execution
+        that the next leader finds in its LIST and follows.
+        """
+        slot = item.slot
+        name = execution_name(task.name, slot.nominal, slot.schedule, slot.named_by_schedule)
+        try:
+            obj = await self._api.create(
+                TASK_EXECUTIONS,
+                task.namespace,
+                self._execution_body(task, item, name),
+                timeout=self.timeout(),
+            )
+        except AlreadyExists:
+            obj = await self._api.get(TASK_EXECUTIONS, task.namespace, name)
+        execution = execution_from(obj)
+        self._store.put_execution(execution)
+        return execution
+
+    async def claim_run(self, execution: Execution) -> None:
+        """POST the run's Lease. A Lease that exists is ours to take over: whoever holds the shard
+        holds its runs. A crash right after leaves a Lease that the shard's next owner finds."""
+        now = format_instant(self._clock.now())[:-1] + ".000000Z"
+        try:
+            await self._api.create(
+                LEASES,
+                execution.namespace,
+                {
+                    "apiVersion": LEASES.api_version,
+                    "kind": LEASES.kind,
+                    "metadata": {
+                        "name": execution.name,
+                        "labels": labels_for(execution.task, execution.name),
+                        "ownerReferences": [_owned_by(execution)],
+                    },
+                    "spec": {
+                        "holderIdentity": self._holder,
+                        "acquireTime": now,
+                        "leaseTransitions": 0,
+                    },
+                },
+                timeout=self.timeout(),
+            )
+        except AlreadyExists:
+            lease = await self._api.get(LEASES, execution.namespace, execution.name)
+            if lease["spec"].get("holderIdentity") == self._holder:
+                return
+            lease["spec"] |= {
+                "holderIdentity": self._holder,
+                "acquireTime": now,
+                "leaseTransitions": lease["spec"].get("leaseTransitions", 0) + 1,
+            }
+            await self._api.replace(
+                LEASES, execution.namespace, execution.name, lease, timeout=self.timeout()
+            )
+
+    async def create_job(
+        self, task: CompiledTask, execution: Execution, attempt: int
+    ) -> Finish | None:
+        """POST the Job of an attempt; adopt it when it is there already and ours.
+
+        Returns an outcome when the name is taken by a foreign Job. A crash right after leaves a
+        Job that belongs to the execution; the next leader finds it by its owner reference.
+        """
+        name = job_name(execution.name, attempt)
+        body = job_manifest(task.job_template, execution, name)
+        try:
+            obj = await self._api.create(JOBS, execution.namespace, body, timeout=self.timeout())
+        except AlreadyExists:
+            obj = await self._api.get(JOBS, execution.namespace, name)
+            if job_from(obj).owner_uid != execution.uid:
+                return name_collision(name)
+        self._store.put_job(job_from(obj))
+        return None
+
+    async def job_is_there(self, execution: Execution, attempt: int) -> bool:
+        """Look at the server itself whether the Job of an attempt exists; remember it if so."""
+        try:
+            obj = await self._api.get(JOBS, execution.namespace, job_name(execution.name, attempt))
+        except NotFound:
+            return False
+        self._store.put_job(job_from(obj))
+        return True
+
+    async def adopt(self, task_uid: str, execution: Execution) -> None:
+        """Make an execution that was created by hand a child of its task, with our labels."""
+        obj = await self._api.patch(
+            TASK_EXECUTIONS,
+            execution.namespace,
+            execution.name,
+            {
+                "metadata": {
+                    "resourceVersion": str(execution.resource_version),
+                    "labels": labels_for(execution.task, execution.name),
+                    "ownerReferences": [_task_reference(execution.task, task_uid)],
+                }
+            },
+            timeout=self.timeout(),
+        )
+        self._store.put_execution(execution_from(obj))
+
+    async def write_status(self, execution: Execution, status: Obj) -> None:
+        """PATCH an execution's status. A crash right before leaves it to the next leader, which
+        comes to the same outcome from the same Job."""
+        obj = await self._api.patch(
+            TASK_EXECUTIONS,
+            execution.namespace,
+            execution.name,
+            {"metadata": {"resourceVersion": str(execution.resource_version)}, "status": status},
+            subresource="status",
+            timeout=self.timeout(),
+        )
+        self._store.put_execution(execution_from(obj))
+
+    def _execution_body(self, task: CompiledTask, item: SlotDecision, name: str) -> Obj:
+        slot = item.slot
+        spec: dict[str, Any] = {
+            "taskRef": {"name": task.name},
+            "type": "Scheduled",
+            "decision": item.to_wire(),
+            "scheduledTime": format_instant(slot.nominal),
+            "writer": self._writer,
+        }
+        if item.start_at != slot.nominal:
+            spec["notBefore"] = format_instant(item.start_at)
+        if slot.arguments:
+            spec["arguments"] = dict(slot.arguments)
+        return {
+            "apiVersion": TASK_EXECUTIONS.api_version,
+            "kind": TASK_EXECUTIONS.kind,
+            "metadata": {
+                "name": name,
+                "labels": labels_for(task.name, name),
+                "ownerReferences": [_task_reference(task.name, task.uid)],
+            },
+            "spec": spec,
+        }
+
+
+def _task_reference(name: str, uid: str) -> dict[str, Any]:
+    return owner_reference(names.API_VERSION, names.SCHEDULED_TASK.kind, name, uid)
+
+
+def _owned_by(execution: Execution) -> dict[str, Any]:
+    return owner_reference(
+        names.API_VERSION, names.TASK_EXECUTION.kind, execution.name, execution.uid
+    )

@@ -1,0 +1,89 @@
+"""How far a task has been decided: what the leader knows beyond the objects.
+
+Made anew at the start of every term from the task's status and its executions, so that nothing in
+it can be lost with a process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.decide import SlotDecision
+from taskrunner.domain.instants import parse_instant
+from taskrunner.domain.naming import execution_name
+from taskrunner.domain.plan import Slot, slots_between
+from taskrunner.domain.status import Tally, tally_from
+from taskrunner.engine.store import TaskState
+
+
+@dataclass(slots=True)
+class Progress:
+    """The decided part of one task's time line. Instants in seconds."""
+
+    uid: str
+    watermark: int
+    """Every slot due at or before it is decided."""
+    acknowledged: int
+    """The watermark in the status that the server has."""
+    started: int
+    """Slots that have started a run, `status.scheduledCount` when written."""
+    plan_hash: str
+    plan_since: int
+    tally: Tally
+    reported_at: float = 0.0
+    """When the status was last written in this term; 0 when it was not."""
+    checked_generation: int = 0
+    """The generation whose Job template the server has accepted in a dry run."""
+    suspended: bool = False
+    """Seen suspended since the watermark last moved."""
+    missed: list[SlotDecision] = field(default_factory=list)
+    """Missed ranges decided since the status was last written."""
+    completed: bool = False
+    failures: int = 0
+    """Errors in a row while handling the task; for backing off."""
+
+
+def begin(state: TaskState) -> Progress:
+    """What status and executions say about how far a task has been decided."""
+    status: dict[str, Any] = orjson.loads(state.status)
+    acknowledged = _instant(status.get("decidedUntil"))
+    own = [e for e in state.executions.values() if e.type == "Scheduled"]
+    newer = [e for e in own if e.decided_at > acknowledged]
+    plan = status.get("plan") or {}
+    return Progress(
+        uid=state.uid,
+        watermark=max(
+            acknowledged,
+            state.created,
+            _roll_forward(state, max((e.decided_at for e in newer), default=0)),
+        ),
+        acknowledged=acknowledged,
+        started=status.get("scheduledCount", 0) + sum(1 for e in newer if e.is_run),
+        plan_hash=plan.get("hash", ""),
+        plan_since=_instant(plan.get("since")) or state.created,
+        tally=tally_from(status, state.executions.values()),
+        checked_generation=status.get("observedGeneration", 0),
+    )
+
+
+def slot_name(task: CompiledTask, slot: Slot) -> str:
+    """Name of the execution of a slot of a task."""
+    return execution_name(task.name, slot.nominal, slot.schedule, bool(slot.arguments))
+
+
+def _roll_forward(state: TaskState, reached: int) -> int:
+    """The watermark that the executions prove. Several slots may be due at the latest instant; it
+    is decided only when all of them are."""
+    if not reached or state.compiled is None:
+        return reached
+    last = slots_between(state.compiled, reached - 1, reached)
+    undecided = [s for s in last if slot_name(state.compiled, s) not in state.executions]
+    return reached - 1 if undecided else reached
+
+
+def _instant(text: str | None) -> int:
+    return parse_instant(text) if text else 0

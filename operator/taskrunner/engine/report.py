@@ -1,0 +1,179 @@
+"""One status patch per task, built whole from what was observed, and clean-up behind it.
+
+Starts are reported together with what follows within `interval` seconds; ends and errors at once,
+but for tasks that report more often than that. An idle task is never written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from taskrunner.api.v1alpha1.conditions import set_condition
+from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
+from taskrunner.domain.decide import SlotDecision
+from taskrunner.domain.history import expendable
+from taskrunner.domain.instants import format_instant, parse_instant
+from taskrunner.domain.preview import next_runs
+from taskrunner.domain.status import (
+    MISSED_RANGES_KEPT,
+    count_outcomes,
+    merge_patch,
+    outcome_fields,
+)
+from taskrunner.engine.progress import Progress
+from taskrunner.engine.store import Store, TaskState
+from taskrunner.errors import NotFound
+from taskrunner.ports import SCHEDULED_TASKS, TASK_EXECUTIONS, Api, Obj
+
+log = logging.getLogger(__name__)
+
+
+def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -> Obj:
+    """The fields of the status as they should be; None for those to remove."""
+    executions = list(state.executions.values())
+    progress.tally = count_outcomes(progress.tally, executions)
+    fields: Obj = {
+        "observedGeneration": state.generation,
+        "conditions": _conditions(state, progress, old, now),
+        **outcome_fields(old, executions, progress.tally),
+        "missedRanges": _missed_ranges(old, progress.missed),
+    }
+    task = state.compiled
+    if task is None:
+        return fields | {"nextRunTime": None, "nextRuns": None}
+    runs = [] if progress.completed else next_runs(task, progress.watermark)
+    return fields | {
+        "decidedUntil": format_instant(progress.watermark),
+        "scheduledCount": progress.started,
+        "plan": {"hash": progress.plan_hash, "since": format_instant(progress.plan_since)},
+        "scheduleSummary": task.summary,
+        "nextRuns": runs or None,
+        "nextRunTime": runs[0]["time"] if runs and not task.suspended else None,
+    }
+
+
+class Reporter:
+    """Writes statuses of tasks, and deletes executions that are no longer kept."""
+
+    def __init__(self, api: Api, store: Store) -> None:
+        self._api = api
+        self._store = store
+
+    async def report(
+        self, state: TaskState, progress: Progress, now: float, timeout: float
+    ) -> bool:
+        """PATCH what differs; True when something was written.
+
+        The watermark goes up here, after the executions that it counts. A crash right before loses
+        the patch: the next leader rolls the watermark forward from the executions.
+        """
+        old: Obj = orjson.loads(state.status)
+        new = desired_status(state, progress, old, now)
+        patch = merge_patch(old, new)
+        if not patch or set(patch) == {"decidedUntil"}:
+            return False
+        patch["lastUpdateTime"] = format_instant(now)
+        watermark, missed = progress.watermark, len(progress.missed)
+        obj = await self._api.patch(
+            SCHEDULED_TASKS,
+            state.namespace,
+            state.name,
+            {"metadata": {"uid": state.uid}, "status": patch},
+            subresource="status",
+            timeout=timeout,
+        )
+        # What was decided while the patch was under way is for the next one.
+        del progress.missed[:missed]
+        if "decidedUntil" in new:
+            progress.acknowledged = watermark
+        progress.reported_at = now
+        state.status = orjson.dumps(obj.get("status") or {})
+        return True
+
+    async def clean_up(self, state: TaskState, progress: Progress, timeout: float) -> None:
+        """Delete the executions beyond the history limits; their Jobs and Leases go with them.
+
+        A crash in between leaves some of them to the next leader.
+        """
+        task = state.compiled
+        if task is None:
+            return
+        for execution in expendable(
+            state.executions.values(),
+            succeeded=task.successful_history_limit,
+            failed=task.failed_history_limit,
+            decided_until=progress.acknowledged,
+        ):
+            try:
+                await self._api.delete(
+                    TASK_EXECUTIONS,
+                    execution.namespace,
+                    execution.name,
+                    uid=execution.uid,
+                    propagation="Background",
+                    timeout=timeout,
+                )
+            except NotFound:
+                log.debug("execution %s was deleted by somebody else", execution.key)
+            self._store.drop_execution(execution.key, execution.uid)
+
+
+def _conditions(
+    state: TaskState, progress: Progress, old: Mapping[str, Any], now: float
+) -> list[Mapping[str, Any]]:
+    moment = datetime.fromtimestamp(int(now), UTC)
+    conditions: list[Any] = list(old.get("conditions") or ())
+
+    def put(kind: TaskConditionType, holds: bool, reason: TaskReason, message: str) -> None:
+        conditions[:] = set_condition(
+            conditions,
+            kind,
+            "True" if holds else "False",
+            reason,
+            message,
+            observed_generation=state.generation,
+            now=moment,
+        )
+
+    task = state.compiled
+    if task is None:
+        message = "; ".join(str(problem) for problem in state.problems)
+        put(TaskConditionType.READY, False, TaskReason.INVALID_SPEC, message)
+        return conditions
+    if task.suspended:
+        message = "The task is suspended; set spec.suspend to false to go on."
+        put(TaskConditionType.READY, True, TaskReason.SUSPENDED, message)
+    elif not task.entries:
+        message = "The task has no schedule; it runs by hand."
+        put(TaskConditionType.READY, True, TaskReason.NO_SCHEDULE, message)
+    else:
+        put(TaskConditionType.READY, True, TaskReason.PLANNED, f"Planned: {task.summary}.")
+    if progress.completed:
+        message = "No slot is to come; the task runs only by hand from now on."
+        put(TaskConditionType.COMPLETED, True, TaskReason.NO_SLOT_TO_COME, message)
+    elif any(c["type"] == TaskConditionType.COMPLETED for c in conditions):
+        put(TaskConditionType.COMPLETED, False, TaskReason.SLOTS_TO_COME, "Slots are to come.")
+    return conditions
+
+
+def _missed_ranges(old: Mapping[str, Any], missed: list[SlotDecision]) -> list[Obj] | None:
+    """The last ten ranges; one that continues the last for the same reason is joined to it."""
+    ranges: list[Obj] = list(old.get("missedRanges") or ())
+    for item in missed:
+        first = item.first if item.count > 1 else item.slot.nominal
+        entry = {
+            "from": format_instant(first),
+            "to": format_instant(item.slot.nominal),
+            "count": item.count,
+            "reason": str(item.reason),
+        }
+        if ranges and ranges[-1]["to"] == entry["to"] and ranges[-1]["from"] == entry["from"]:
+            continue
+        ranges.append(entry)
+    ranges.sort(key=lambda r: parse_instant(r["to"]))
+    return ranges[-MISSED_RANGES_KEPT:] or None

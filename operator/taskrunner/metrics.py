@@ -1,0 +1,71 @@
+"""Prometheus metrics, in one registry per process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LAG_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300)
+
+
+class Metrics:
+    """All metrics; the registry is what `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.start_lag = Histogram(
+            "taskrunner_start_lag_seconds",
+            "Time from a slot being due to its Job having been created.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self.slots = Counter(
+            "taskrunner_slots_decided_total",
+            "Slots decided, by decision (Run, Skip, Miss).",
+            ["decision"],
+            registry=self.registry,
+        )
+        self.outcomes = Counter(
+            "taskrunner_executions_finished_total",
+            "Executions that reached an outcome, by phase.",
+            ["phase"],
+            registry=self.registry,
+        )
+        self.api_calls = Counter(
+            "taskrunner_api_calls_total",
+            "Calls to the API server, by verb, resource and HTTP code (0: no answer).",
+            ["verb", "resource", "code"],
+            registry=self.registry,
+        )
+        self.api_seconds = Histogram(
+            "taskrunner_api_call_seconds",
+            "Duration of calls to the API server.",
+            ["verb"],
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "taskrunner_errors_total",
+            "Errors while handling an object, by kind of remedy.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.leading = Gauge(
+            "taskrunner_leading",
+            "1 while this replica holds the shard's Lease.",
+            registry=self.registry,
+        )
+        self.tasks = Gauge("taskrunner_tasks", "ScheduledTasks known.", registry=self.registry)
+        self.agenda = Gauge(
+            "taskrunner_agenda_entries", "Instants being waited for.", registry=self.registry
+        )
+        self.queue_depth = Gauge(
+            "taskrunner_work_queue_depth",
+            "Objects waiting to be handled.",
+            registry=self.registry,
+        )
+
+    def observe_call(self, verb: str, resource: str, code: int, seconds: float) -> None:
+        """Count one call to the API server; the client calls it after each answer."""
+        self.api_calls.labels(verb, resource, str(code)).inc()
+        self.api_seconds.labels(verb).observe(seconds)
