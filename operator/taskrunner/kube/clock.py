@@ -1,0 +1,27 @@
+"""The system's clocks. The only module that may ask what time it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+# Linux counts suspended time in CLOCK_BOOTTIME only. Elsewhere (macOS) the monotonic clock does.
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class SystemClock:
+    """`taskrunner.ports.Clock` on the machine's clocks."""
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch (UTC)."""
+        return time.time()
+
+    def boot(self) -> float:
+        """Seconds since boot, suspend included."""
+        return time.clock_gettime(_BOOT)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`, or later: the event loop's timer does not count suspended time,
+        so whoever needs to know how long it was compares `boot()` afterwards."""
+        if seconds > 0:
+            await asyncio.sleep(seconds)

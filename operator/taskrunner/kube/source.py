@@ -1,0 +1,54 @@
+"""What a reflector needs from a server: a versioned LIST and a WATCH."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskrunner.ports import Obj, Resource
+
+WatchEvent = tuple[str, Obj]
+"""Type (ADDED, MODIFIED, DELETED, BOOKMARK or ERROR) and object, as on the wire."""
+
+Batch = list[WatchEvent]
+"""Events that arrived together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects that existed at one resourceVersion."""
+
+    items: list[Obj]
+    resource_version: str
+
+
+class Source(Protocol):
+    """One API server, as a reflector sees it. `ApiClient` is one, the tests' fake another."""
+
+    async def list_versioned(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Callable[[Obj], Obj] | None = None,
+    ) -> Listing:
+        """A consistent LIST: at least as new as the moment of the call. Raises ApiErrors."""
+        ...
+
+    def watch(
+        self,
+        resource: Resource,
+        *,
+        resource_version: str,
+        timeout_seconds: int,
+        idle_seconds: float,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncGenerator[Batch, None]:
+        """Batches of events after `resource_version`. Ends when the server ends it; raises
+        ApiErrors, Transient among them when nothing came for `idle_seconds`."""
+        ...

@@ -1,0 +1,192 @@
+"""HTTP to one API server: connections, credentials, and what broken ones are called."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from taskrunner import __version__
+from taskrunner.errors import Transient
+from taskrunner.kube.answers import shortened
+from taskrunner.kube.config import Connection
+from taskrunner.ports import Clock
+
+JSON = "application/json"
+CONNECT_SECONDS = 10.0
+# The API server closes a connection that was idle for 90 s: ours must be the shorter time, or a
+# POST may meet a connection that is just being closed.
+_KEEP_ALIVE = 75.0
+
+BROKEN = (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError)
+"""What a call that got no (whole) answer raises."""
+
+
+class Transport:
+    """A pool of at most `pool` connections for calls, and further ones for watches."""
+
+    def __init__(self, connection: Connection, clock: Clock, *, pool: int) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._pool = pool
+        self._calls: aiohttp.ClientSession | None = None
+        self._watches: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Get ready; connects nowhere yet. Raises ConfigError for unusable certificates."""
+        tls = self._connection.ssl_context()
+        self._calls, self._watches = _session(tls, self._pool), _session(tls, 0)
+
+    async def close(self) -> None:
+        """Close all connections; calls under way and later ones raise Transient."""
+        for session in (self._calls, self._watches):
+            if session is not None:
+                await session.close()
+
+    async def warm(self, connections: int) -> None:
+        """Open connections until this many wait in the pool; failures are left to later calls."""
+        calls = [self._probe() for _ in range(min(connections, self._pool))]
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def rejected(self) -> bool:
+        """The server answered 401: True when fresh credentials may help."""
+        return self._connection.credentials.rejected()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        limits: aiohttp.ClientTimeout,
+        data: bytes | None = None,
+        content: str = JSON,
+        watch: bool = False,
+    ) -> Request:
+        """`async with` gives the response; `url` starts at the server's root."""
+        session = self._watches if watch else self._calls
+        if session is None or session.closed:
+            raise Transient("The client of the API server is closed.")
+        headers = {"Content-Type": content} if data is not None else {}
+        return Request(session, self._connection, self._clock, method, url, headers, data, limits)
+
+    async def _probe(self) -> None:
+        # Every authenticated user may read it (system:public-info-viewer), and it costs nothing.
+        limits = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
+        async with self.request("GET", "/version", limits=limits) as response:
+            await response.read()
+
+
+class Request:
+    """One HTTP request, with the credentials of the moment."""
+
+    __slots__ = (
+        "_clock",
+        "_connection",
+        "_data",
+        "_headers",
+        "_limits",
+        "_method",
+        "_response",
+        "_session",
+        "_url",
+    )
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        connection: Connection,
+        clock: Clock,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        data: bytes | None,
+        limits: aiohttp.ClientTimeout,
+    ) -> None:
+        self._session = session
+        self._connection = connection
+        self._clock = clock
+        self._method = method
+        self._url = url
+        self._headers = headers
+        self._data = data
+        self._limits = limits
+        self._response: aiohttp.ClientResponse
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        connection = self._connection
+        if authorization := await connection.credentials.authorization(self._clock):
+            self._headers["Authorization"] = authorization
+        self._response = await self._session.request(
+            self._method,
+            URL(connection.server + self._url, encoded=True),
+            data=self._data,
+            headers=self._headers,
+            timeout=self._limits,
+            allow_redirects=False,
+            proxy=connection.proxy or None,
+            server_hostname=connection.tls_server_name or None,
+        )
+        return self._response
+
+    async def __aexit__(self, *_: object) -> None:
+        # A response that was read to its end goes back to the pool; a watch that was left, or an
+        # answer given up half way, closes its connection.
+        self._response.release()
+
+
+def no_answer(what: str, error: Exception) -> Transient:
+    """What a broken connection or a time-out is called. A write may have happened all the same."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            reason = f"the API server cannot be reached ({error.os_error.strerror or error})."
+        case TimeoutError():
+            reason = "no answer in time."
+        case orjson.JSONDecodeError():
+            reason = "the answer is not JSON."
+        case _:
+            text = shortened(str(error), 200) or type(error).__name__
+            reason = f"the connection broke ({text})."
+    return Transient(f"{what}: {reason}")
+
+
+def _session(tls: ssl.SSLContext, limit: int) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=limit,
+        ssl=tls,
+        keepalive_timeout=_KEEP_ALIVE,
+        ttl_dns_cache=60,
+        socket_factory=_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={
+            "User-Agent": f"taskrunner/{__version__}",
+            "Accept": JSON,
+            # Compression would cost the API server and us more time than it saves on the wire.
+            "Accept-Encoding": "identity",
+        },
+        read_bufsize=2**18,
+    )
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices within half a minute that the other machine is gone: a watch on a dead
+    connection is silent, and so is a healthy one."""
+    family, kind, protocol = address[0], address[1], address[2]
+    sock = socket.socket(family=family, type=kind, proto=protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 15),
+        ("TCP_KEEPINTVL", 5),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 30_000),
+    ):
+        if hasattr(socket, option):  # Linux has them all.
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return sock
