@@ -1,0 +1,86 @@
+"""The schedules of a task as one row of nominal instants, forward and back, within its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.timeline import Fire
+from taskrunner.domain.zones import LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One nominal instant, and the schedules that name it."""
+
+    nominal: int
+    members: tuple[int, ...]
+    """Indexes of entries, in list order."""
+    fires: tuple[Fire, ...]
+
+    def notes(self, members: tuple[int, ...]) -> tuple[str, ...]:
+        """What DST did to the slots of these members, each thing once."""
+        if len(self.members) == 1:
+            note = self.fires[0].note
+            return (note,) if note else ()
+        fires = dict(zip(self.members, self.fires, strict=True))
+        return tuple(dict.fromkeys(fires[m].note for m in members if fires[m].note))
+
+
+def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
+    """The nominal instants after `after`, in order, from the task's first to before its end."""
+    after = max(after, task.first - 1)
+    end = LATEST if task.end is None else task.end
+    timelines = [entry.timeline for entry in task.entries]
+    if len(timelines) == 1:
+        timeline = timelines[0]
+        fire = timeline.next_after(after)
+        while fire is not None and fire.time < end:
+            yield Group(fire.time, (0,), (fire,))
+            fire = timeline.next_after(fire.time)
+        return
+    heads = [timeline.next_after(after) for timeline in timelines]
+    while True:
+        nominal = min((head.time for head in heads if head is not None), default=end)
+        if nominal >= end:
+            return
+        found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
+        yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
+        for index, _ in found:
+            heads[index] = timelines[index].next_after(nominal)
+
+
+def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
+    """The nominal instants before `before`, the latest first, within the task's bounds."""
+    before = before if task.end is None else min(before, task.end)
+    timelines = [entry.timeline for entry in task.entries]
+    heads = [timeline.previous_before(before) for timeline in timelines]
+    while True:
+        nominal = max((head.time for head in heads if head is not None), default=-1)
+        if nominal < task.first:
+            return
+        found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
+        yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
+        for index, _ in found:
+            heads[index] = timelines[index].previous_before(nominal)
+
+
+def nominal_after(task: CompiledTask, after: int) -> int | None:
+    """The first nominal instant after `after`."""
+    after = max(after, task.first - 1)
+    fires = (entry.timeline.next_after(after) for entry in task.entries)
+    found = min((fire.time for fire in fires if fire is not None), default=None)
+    return None if found is None or (task.end is not None and found >= task.end) else found
+
+
+def nominal_before(task: CompiledTask, before: int, only: int | None = None) -> int | None:
+    """The last nominal instant before `before`; with `only`, of that class of equal arguments."""
+    before = before if task.end is None else min(before, task.end)
+    fires = (
+        entry.timeline.previous_before(before)
+        for entry, kind in zip(task.entries, task.classes, strict=True)
+        if only is None or kind == only
+    )
+    found = max((fire.time for fire in fires if fire is not None), default=None)
+    return None if found is None or found < task.first else found

@@ -1,0 +1,181 @@
+"""Which slots were due since the watermark, and which of them still run: none, few, too many.
+
+The same function answers in steady state (one slot, on time), after downtime, on resume, when a
+blocking run has ended, and after a jump of the clock. Up to WALKED slots are looked at one by one;
+of more than that, only those that may run are, and the rest is counted (`missed_many`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.plan import Slot, walk
+
+WALKED: Final = 100
+"""CronJob, too, gives up walking after 100 missed starts
+(https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#cron-job-limitations)."""
+ON_TIME_SECONDS: Final = 30
+"""How late a slot may be and still count as on time under `catchUp.policy: None`. It covers what
+happens in regular operation: the hand-over to another replica (at most 20 s) and a slow API server.
+"""
+
+DEADLINE_EXCEEDED: Final = ExecutionReason.DEADLINE_EXCEEDED.value
+CATCH_UP_WINDOW: Final = ExecutionReason.CATCH_UP_WINDOW.value
+CATCH_UP_POLICY: Final = ExecutionReason.CATCH_UP_POLICY.value
+SUPERSEDED: Final = ExecutionReason.SUPERSEDED.value
+
+MESSAGES: Final[dict[str, str]] = {
+    DEADLINE_EXCEEDED: "It could not start before startingDeadlineSeconds had passed.",
+    CATCH_UP_WINDOW: "It could not start before catchUp.windowSeconds had passed.",
+    CATCH_UP_POLICY: "catchUp does not run so many slots, or any so late.",
+    SUPERSEDED: "A later slot runs instead; catchUp.policy All would run each.",
+    ExecutionReason.SUSPENDED.value: "The task was suspended when it was due.",
+    ExecutionReason.PLAN_CHANGED.value: "The schedule was changed before the slot was decided.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MissedRange:
+    """Slots that do not run, for one reason. Between `first` and `last` there may be other slots
+    that run, or that do not for another reason."""
+
+    decision: Literal["Skip", "Miss"]
+    reason: str
+    message: str
+    """A sentence for people."""
+    slot: Slot
+    """The last slot of the range: the record takes its name."""
+    first: int
+    """Nominal instant of the first slot."""
+    count: int
+    exact: bool = True
+    """False when so many slots were counted that `count` is an estimate: schedules with equal
+    arguments that coincide count each, and of moves to business days nothing is known."""
+
+    @property
+    def last(self) -> int:
+        """Nominal instant of the last slot."""
+        return self.slot.nominal
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """What to do about the slots with watermark < due ≤ now."""
+
+    start: tuple[Slot, ...]
+    """Slots that run, in due order; some are deferred to a `not_before` that is to come."""
+    ranges: tuple[MissedRange, ...]
+    """All the others, one range for each reason, in the order of their last slots."""
+    next: Slot | None
+    """The next slot that is due after now; None when there is none."""
+    watermark: int
+    """The new watermark: all slots due at or before it are in this answer or were decided before.
+    """
+    completed: bool = False
+    """No slot is to come: the schedule has ended, or `maxExecutions` is reached."""
+
+
+def undecided(
+    task: CompiledTask,
+    watermark: int,
+    now: int,
+    *,
+    reason: str = "",
+    left: int | None = None,
+) -> Undecided:
+    """Resolve every slot with watermark < due ≤ now by the task's catch-up rule.
+
+    `reason`: why slots were not decided in time when the caller knows (Suspended, PlanChanged); it
+    replaces the reasons of what is missed. `left`: how many more slots may run (`maxExecutions`
+    less those that have); None for no limit. With none left there are no more slots.
+    """
+    if left is not None and left <= 0:
+        return Undecided((), (), None, watermark, completed=True)
+    slots: list[Slot] = []
+    upcoming: Slot | None = None
+    for slot in walk(task, watermark):
+        if slot.due > now:
+            upcoming = slot
+            break
+        slots.append(slot)
+    return resolve(task, slots, now, upcoming, reason=reason, left=left, watermark=watermark)
+
+
+def resolve(
+    task: CompiledTask,
+    slots: list[Slot],
+    now: int,
+    upcoming: Slot | None,
+    *,
+    watermark: int,
+    reason: str = "",
+    left: int | None = None,
+) -> Undecided:
+    """Decide slots that are given one by one, in due order."""
+    if not slots:
+        return Undecided((), (), upcoming, watermark, completed=upcoming is None)
+    fates = _fates(task, slots, now)
+    exhausted = False
+    if left is not None:
+        running = [position for position, fate in enumerate(fates) if fate == ""]
+        if len(running) >= left:
+            # The last run that maxExecutions allows ends the schedule: what is later is no slot.
+            exhausted = True
+            slots, fates = slots[: running[left - 1] + 1], fates[: running[left - 1] + 1]
+    start = tuple(slot for slot, fate in zip(slots, fates, strict=True) if fate == "")
+    ranges = _ranges(zip(slots, fates, strict=True), reason)
+    upcoming = None if exhausted else upcoming
+    return Undecided(start, ranges, upcoming, max(watermark, now), completed=upcoming is None)
+
+
+def too_late(task: CompiledTask, slot: Slot, now: int) -> str:
+    """Why the slot cannot run any more, or "" when it can."""
+    late = now - slot.start
+    if task.starting_deadline is not None and late > task.starting_deadline:
+        return DEADLINE_EXCEEDED
+    if task.catch_up.window is not None and late > task.catch_up.window:
+        return CATCH_UP_WINDOW
+    if task.catch_up.policy == "None" and late > ON_TIME_SECONDS:
+        return CATCH_UP_POLICY
+    return ""
+
+
+def _fates(task: CompiledTask, slots: list[Slot], now: int) -> list[str]:
+    """For each slot "" when it runs, else the reason why not."""
+    fates = [slot.skip or too_late(task, slot, now) for slot in slots]
+    # What is deferred to a time that is to come is not late, so there is nothing to catch up on.
+    able = [p for p, fate in enumerate(fates) if fate == "" and slots[p].start <= now]
+    if task.catch_up.policy == "Last" and able:
+        latest = slots[able[-1]].due
+        for position in able:
+            if slots[position].due < latest:
+                fates[position] = SUPERSEDED
+    elif task.catch_up.policy == "All":
+        for position in able[: -task.catch_up.limit]:
+            fates[position] = CATCH_UP_POLICY
+    return fates
+
+
+def _ranges(fates: Iterable[tuple[Slot, str]], reason: str) -> tuple[MissedRange, ...]:
+    groups: dict[tuple[Literal["Skip", "Miss"], str], list[Slot]] = {}
+    for slot, fate in fates:
+        if slot.skip:
+            groups.setdefault(("Skip", slot.skip), []).append(slot)
+        elif fate:
+            groups.setdefault(("Miss", reason or fate), []).append(slot)
+    found = [
+        MissedRange(
+            decision,
+            why,
+            slots[-1].message if decision == "Skip" else MESSAGES.get(why, ""),
+            slots[-1],
+            min(slot.nominal for slot in slots),
+            len(slots),
+        )
+        for (decision, why), slots in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda each: each.slot.due))
