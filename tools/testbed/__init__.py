@@ -19,7 +19,9 @@ from testbed.errors import (
     TestbedError,
     UnsupportedError,
 )
+from testbed.existing import ExistingCluster, KindCluster
 from testbed.processes import Component
+from testbed.requirements import require
 from testbed.spec import ClusterSpec
 
 __all__ = [
@@ -30,7 +32,10 @@ __all__ = [
     "CommandError",
     "Component",
     "ComponentDiedError",
+    "ExistingCluster",
+    "KindCluster",
     "MissingPartError",
     "TestbedError",
     "UnsupportedError",
+    "require",
 ]

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import binaries, paths, processes, supervisor, versions
+from testbed import binaries, packages, paths, processes, supervisor, versions
 from testbed.cluster import Cluster
-from testbed.errors import TestbedError
+from testbed.errors import MissingPartError, TestbedError
 from testbed.spec import ClusterSpec
 
 _EXAMPLES = """\
@@ -53,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_version(build)
     _add_nodes(build)
     build.set_defaults(run=_build)
+
+    prepare = commands.add_parser(
+        "prepare", help="build everything that the tests use, and install missing system packages"
+    )
+    _add_version(prepare)
+    prepare.set_defaults(run=_prepare)
 
     up = commands.add_parser("up", help="start a cluster that lives on; print its KUBECONFIG line")
     _add_name(up)
@@ -116,6 +122,20 @@ def _build(options: argparse.Namespace) -> None:
     programs = options.programs or versions.PROGRAMS_FOR_NODES[options.nodes]
     for path in binaries.ensure(programs, options.version).values():
         print(path)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """What cannot be had here is said and left out: the tests that need it are skipped by name."""
+    programs = [*versions.PROGRAMS_FOR_NODES["simulated"], "helm"]
+    if reason := packages.unsupported():
+        binaries.to_stderr(reason)
+    else:
+        programs += versions.PROGRAMS_FOR_NODES["real"]
+        try:
+            packages.install()
+        except MissingPartError as error:
+            binaries.to_stderr(str(error))
+    binaries.ensure(dict.fromkeys(programs), options.version)
 
 
 def _up(options: argparse.Namespace) -> None:
