@@ -45,7 +45,14 @@ def _section(of: Definition) -> str:
 
 
 def _table(schema: Schema, root: str) -> list[str]:
-    lines = [f"### {root}", "", schema["description"], "", "| field | type | what |", "|---|---|---|"]
+    lines = [
+        f"### {root}",
+        "",
+        schema["description"],
+        "",
+        "| field | type | what |",
+        "|---|---|---|",
+    ]
     for path, kind, text in _fields(schema, root):
         lines.append(f"| `{path}` | {kind} | {text} |")
     return lines
@@ -78,10 +85,13 @@ def _type(field: Schema) -> str:
 
 
 def _rules(schema: Schema, path: str) -> Iterator[str]:
+    """The rules as sentences; what is not supported yet says so at its field."""
     for rule in schema.get("x-kubernetes-validations", ()):
-        yield (f"`{path}`: " if path else "") + rule["message"] + "."
+        if "not supported by this version" not in rule["message"]:
+            place = (path + rule.get("fieldPath", "")).removeprefix(".")
+            yield f"`{place}`: {rule['message']}."
     for name, field in schema.get("properties", {}).items():
-        place = f"{path}.{name}" if path else name
+        place = f"{path}.{name}".removeprefix(".")
         yield from _rules(field, place)
         if "items" in field:
             yield from _rules(field["items"], f"{place}[]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+
 from taskrunner.api.crdgen import DEFINITIONS, definition
 from taskrunner.api.v1alpha1.names import GROUP
 

@@ -263,7 +263,7 @@ class _Converter:
         return found
 
     def _resolved(self, node: Schema) -> Schema:
-        """With `$ref` and `anyOf: [T, null]` replaced by T; keywords beside them win."""
+        """With `$ref`, `anyOf: [T, null]` and `const` replaced; keywords beside them win."""
         found = dict(node)
         while True:
             if "$ref" in found:
@@ -273,6 +273,8 @@ class _Converter:
                 if len(options) != 1:
                     raise ValueError(f"a union has no structural schema: {options}")
                 (target,) = options
+            elif "const" in found:
+                target = {"enum": [found.pop("const")]}
             else:
                 return found
             found = {**target, **found}

@@ -310,8 +310,8 @@ class Wire(BaseModel):
         return data
 
     def to_wire(self) -> dict[str, Any]:
-        """As JSON-ready data; fields that are not set are left out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """As JSON-ready data; fields that nobody set are left out, defaults among them."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
 class SpecModel(Wire):

@@ -103,8 +103,8 @@ _MESSAGES = {
     "less_than_equal": "The number is more than {le}.",
     "string_too_short": "The text is shorter than {min_length} characters.",
     "string_too_long": "The text is longer than {max_length} characters.",
-    "too_short": "The list has less than {min_length} entries.",
-    "too_long": "There are more than {max_length} entries.",
+    "too_short": "At least {min_length} must be listed.",
+    "too_long": "At most {max_length} may be listed.",
     "string_pattern_mismatch": "The text does not have the form that the field takes.",
 }
 
@@ -178,7 +178,7 @@ def _example(model: type[BaseModel], loc: Loc) -> str:
     name = next((part for part in reversed(loc) if isinstance(part, str)), "")
     if field is None or not field.examples:
         return f"Set {name}."
-    return f"Write e.g. {name}: {_shown(field.examples[0])}."
+    return f"Write e.g. {name}: {_text(field.examples[0])}."
 
 
 def field_path(loc: Loc) -> str:
@@ -239,5 +239,9 @@ def _listed(values: Sequence[str], word: str = "and") -> str:
 
 def _shown(value: object) -> str:
     """A value as the user wrote it, shortened."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = _text(value)
     return text if len(text) <= _VALUE_MAX else text[: _VALUE_MAX - 1] + "…"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -24,6 +24,7 @@ from taskrunner.api.v1alpha1.common import (
     StatusModel,
     WholeSecond,
     ZoneName,
+    format_time,
     keyed,
     repeated,
     wrong,
@@ -40,6 +41,16 @@ CatchUpPolicy = Literal["None", "Last", "All"]
 _DAY = 86_400
 _YEAR = 366 * _DAY
 _INT32 = 2**31 - 1
+_JOB_TEMPLATE_EXAMPLE = {
+    "spec": {
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "main", "image": "busybox"}],
+            }
+        }
+    }
+}
 
 
 def _check_job_template(value: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class Schedule(SpecModel):
         if self.anchor is not None and self.every_seconds is None:
             yield Problem(
                 "anchor",
-                self.anchor.isoformat(),
+                format_time(self.anchor),
                 "It belongs to everySeconds, which is not set.",
                 "Set everySeconds or remove anchor.",
             )
@@ -388,7 +399,7 @@ class ScheduledTaskSpec(SpecModel):
         description="Template of the Job that a run creates (batch/v1, as in a CronJob). Its"
         " content is kept as given; see `kubectl explain cronjob.spec.jobTemplate`.",
         json_schema_extra={REQUIRED_BY_RULE: True},
-        examples=[{"spec": {"template": {"spec": {"containers": [], "restartPolicy": "Never"}}}}],
+        examples=[_JOB_TEMPLATE_EXAMPLE],
     )
 
     display_name: str | None = Field(
@@ -536,7 +547,7 @@ class ScheduledTaskSpec(SpecModel):
         if self.start_time and self.end_time and self.end_time <= self.start_time:
             yield Problem(
                 "endTime",
-                self.end_time.isoformat(),
+                format_time(self.end_time),
                 "It is not after startTime.",
                 "Set a later endTime or remove it.",
             )

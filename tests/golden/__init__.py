@@ -1,0 +1,1 @@
+"""Tables that more than one kind of test reads."""
