@@ -7,13 +7,15 @@ of more than that, only those that may run are, and the rest is counted (`missed
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.plan import Slot, walk
+from taskrunner.domain.missed_many import count_slots, slot_at
+from taskrunner.domain.plan import Slot, next_slot, walk
+from taskrunner.domain.runs import runs_after, runs_before
 
 WALKED: Final = 100
 """CronJob, too, gives up walking after 100 missed starts
@@ -102,20 +104,8 @@ def undecided(
             upcoming = slot
             break
         slots.append(slot)
-    return resolve(task, slots, now, upcoming, reason=reason, left=left, watermark=watermark)
-
-
-def resolve(
-    task: CompiledTask,
-    slots: list[Slot],
-    now: int,
-    upcoming: Slot | None,
-    *,
-    watermark: int,
-    reason: str = "",
-    left: int | None = None,
-) -> Undecided:
-    """Decide slots that are given one by one, in due order."""
+        if len(slots) > WALKED:
+            return _resolve_many(task, watermark, now, reason, left)
     if not slots:
         return Undecided((), (), upcoming, watermark, completed=upcoming is None)
     fates = _fates(task, slots, now)
@@ -130,6 +120,112 @@ def resolve(
     ranges = _ranges(zip(slots, fates, strict=True), reason)
     upcoming = None if exhausted else upcoming
     return Undecided(start, ranges, upcoming, max(watermark, now), completed=upcoming is None)
+
+
+def _resolve_many(
+    task: CompiledTask, watermark: int, now: int, reason: str, left: int | None
+) -> Undecided:
+    """The same answer for so many slots that only those that may run are looked at."""
+    start = _latest(task, watermark, now)
+    exhausted = left is not None and len(start) >= left
+    until = now
+    if exhausted:
+        start = start[:left]
+        until = start[-1].due
+    ranges: list[MissedRange] = []
+    after = watermark
+    for bound, why in _bounds(task, watermark, until, now, reason):
+        ranges += _counted(task, after, bound, why, start)
+        after = bound
+    upcoming = None if exhausted else next_slot(task, now)
+    merged = _merge_skips(ranges)
+    return Undecided(tuple(start), merged, upcoming, now, completed=upcoming is None)
+
+
+def _latest(task: CompiledTask, watermark: int, now: int) -> list[Slot]:
+    """The slots that run, in due order, found from the latest backwards."""
+    policy = task.catch_up.policy
+    moves = any(use.action.endswith("BusinessDay") for use in task.calendars)
+    found: list[Slot] = []
+    late, latest = 0, 0
+    for slot in runs_before(task, now, watermark):
+        if slot.start > now:
+            found.append(slot)
+            continue
+        if too_late(task, slot, now):
+            # Slots that are moved by days are not in the order of their start.
+            if moves:
+                continue
+            break
+        if policy == "Last" and late and slot.due != latest:
+            break
+        found.append(slot)
+        late, latest = late + 1, slot.due
+        if policy == "All" and late == task.catch_up.limit:
+            break
+    return sorted(found, key=lambda slot: slot.due)
+
+
+def _bounds(
+    task: CompiledTask, watermark: int, until: int, now: int, reason: str
+) -> list[tuple[int, str]]:
+    """Until which instant slots are missed for which reason, in order; the last bound is `until`.
+
+    As in `too_late`: what is older than the deadline is missed for that, the rest by the window …
+    """
+    if reason:
+        return [(until, reason)]
+    limits = [
+        (task.starting_deadline, DEADLINE_EXCEEDED),
+        (task.catch_up.window, CATCH_UP_WINDOW),
+        (ON_TIME_SECONDS if task.catch_up.policy == "None" else None, CATCH_UP_POLICY),
+    ]
+    found: list[tuple[int, str]] = []
+    after = watermark
+    for seconds, why in limits:
+        if seconds is not None and now - seconds - 1 > after:
+            after = min(now - seconds - 1, until)
+            found.append((after, why))
+    if after < until:
+        found.append((until, SUPERSEDED if task.catch_up.policy == "Last" else CATCH_UP_POLICY))
+    return found
+
+
+def _counted(
+    task: CompiledTask, after: int, until: int, why: str, start: list[Slot]
+) -> Iterator[MissedRange]:
+    """What is skipped and what is missed in a part of the time."""
+    counts = count_slots(task, after, until)
+    for reason, skipped in counts.skipped.items():
+        if skipped.count:
+            slot = slot_at(task, skipped.last, reason)
+            yield MissedRange(
+                "Skip", reason, slot.message, slot, skipped.first, skipped.count, counts.exact
+            )
+    running = {(slot.nominal, slot.schedule) for slot in start if after < slot.due <= until}
+    count = counts.total - sum(each.count for each in counts.skipped.values()) - len(running)
+    if count <= 0:
+        return
+    last = next(
+        (s for s in runs_before(task, until, after) if (s.nominal, s.schedule) not in running), None
+    )
+    if last is None:
+        return
+    first = next(runs_after(task, after), last)
+    yield MissedRange("Miss", why, MESSAGES.get(why, ""), last, first.nominal, count, counts.exact)
+
+
+def _merge_skips(ranges: list[MissedRange]) -> tuple[MissedRange, ...]:
+    """One range for each reason: parts of the time were counted apart."""
+    found: dict[tuple[str, str], MissedRange] = {}
+    for each in ranges:
+        key = (each.decision, each.reason)
+        other = found.get(key)
+        found[key] = each if other is None else replace(
+            each, first=other.first, count=other.count + each.count,
+            exact=other.exact and each.exact,
+        )  # fmt: skip
+    return tuple(sorted(found.values(), key=lambda each: each.slot.due))
 
 
 def too_late(task: CompiledTask, slot: Slot, now: int) -> str:

@@ -94,13 +94,13 @@ def _in_due_order(task: CompiledTask, after: int) -> Iterator[Slot]:
 def _by_nominal(task: CompiledTask, after: int) -> Iterator[Slot]:
     """All slots in nominal order, from the first that may be due after `after`."""
     if not task.jitter:
-        for group in groups_after(task, after):
-            yield from slots_of(task, group, None)
+        for only in groups_after(task, after):
+            yield from slots_of(task, only, None)
         return
     # The last slot at or before `after` may still be to come, by its jitter; none before it.
     last = nominal_before(task, after + 1)
     groups = groups_after(task, after if last is None else last - 1)
-    group = next(groups, None)
+    group: Group | None = next(groups, None)
     while group is not None:
         following = next(groups, None)
         yield from slots_of(task, group, following.nominal if following else None)

@@ -1,0 +1,122 @@
+"""Counting slots that nobody looks at one by one: a year of a schedule that fires each second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from taskrunner.domain.calendar_placement import excluder, stretch
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
+from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
+
+MAX_STRETCHES: Final = 120
+"""Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
+
+
+@dataclass(slots=True)
+class Count:
+    """How many slots there are for one reason, and the nominal instants they lie between."""
+
+    count: int = 0
+    first: int = 0
+    last: int = 0
+
+    def add(self, count: int, first: int, last: int) -> None:
+        if count > 0:
+            self.first = first if not self.count else min(self.first, first)
+            self.last = max(self.last, last)
+            self.count += count
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The slots with after < due ≤ until: all of them, and those that are skipped by reason."""
+
+    total: int
+    skipped: dict[str, Count]
+    exact: bool
+
+
+def count_slots(task: CompiledTask, after: int, until: int) -> Counts:
+    """Count without walking. `exact` is False when entries with equal arguments may coincide (they
+    count each), when calendars move slots to business days, or have too many windows."""
+    low, high = _nominal_edge(task, after), _nominal_edge(task, until)
+    exact = len(set(task.classes)) == len(task.classes)
+    skipped = {EXCLUDED: Count(), COALESCED: Count()}
+    if task.calendars:
+        complete = _count_skipped(task, low, high, skipped)
+        moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
+        exact = exact and complete and not moved
+    return Counts(_count(task, low, high), skipped, exact)
+
+
+def slot_at(task: CompiledTask, nominal: int, reason: str | None) -> Slot:
+    """The last slot in list order at a nominal instant that has one; with `reason`, the last that
+    is skipped for it if there is one."""
+    group = next(groups_before(task, nominal + 1))
+    following = nominal_after(task, group.nominal) if task.jitter else None
+    slots = list(slots_of(task, group, following))
+    return next((slot for slot in reversed(slots) if slot.skip == reason), slots[-1])
+
+
+def _count(task: CompiledTask, low: int, high: int, kind: int | None = None) -> int:
+    """Nominal slots with low < nominal ≤ high, of all entries or of those of one class."""
+    low = max(low, task.first - 1)
+    high = high if task.end is None else min(high, task.end - 1)
+    return sum(
+        entry.timeline.count_between(low, high)
+        for entry, each in zip(task.entries, task.classes, strict=True)
+        if kind is None or each == kind
+    )
+
+
+def _nominal_edge(task: CompiledTask, instant: int) -> int:
+    """The instant up to which slots are nominal if and only if they are due up to `instant`: the
+    last slot before it may be due after it, by its jitter."""
+    last = nominal_before(task, instant + 1) if task.jitter else None
+    if last is None or slot_at(task, last, None).due <= instant:
+        return instant
+    return last - 1
+
+
+def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, Count]) -> bool:
+    """Add up what calendars skip, one stretch at a time. False when there are too many."""
+    at = max(low + 1, task.first)
+    for _ in range(MAX_STRETCHES):
+        if at > high:
+            return True
+        _, end = stretch(task.calendars, at)
+        end = high + 1 if end is None else min(end, high + 1)
+        if excluder(task.calendars, at) is not None:
+            for reason, count, last in _skipped_in(task, at, end):
+                first = nominal_after(task, at - 1)
+                skipped[reason].add(count, at if first is None else first, last)
+        at = end
+    return at > high
+
+
+def _skipped_in(task: CompiledTask, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Reason, number and last nominal of the slots skipped in an excluded stretch, by class.
+
+    All slots of a class in the stretch go the same way but for the last: under Defer it may run.
+    """
+    for kind in dict.fromkeys(task.classes):
+        last = nominal_before(task, end, kind)
+        if last is None or last < begin:
+            continue
+        count = _count(task, begin - 1, end - 1, kind)
+        slot = _slot_of(task, last, kind)
+        if slot.skip is not None:
+            yield slot.skip, count, last
+        elif count > 1:
+            before = nominal_before(task, last, kind)
+            yield COALESCED, count - 1, last if before is None else before
+
+
+def _slot_of(task: CompiledTask, nominal: int, kind: int) -> Slot:
+    group = next(groups_before(task, nominal + 1))
+    slots = slots_of(task, group, None)
+    names = {e.name for e, k in zip(task.entries, task.classes, strict=True) if k == kind}
+    return next(slot for slot in slots if slot.schedule in names)

@@ -1,0 +1,92 @@
+"""The slots of a task that run, passing over blackouts without looking at each slot in them.
+
+A blackout of two weeks holds 1.2 million slots of a schedule that fires every second. Between two
+edges of the calendars all slots are treated alike, so that one look settles a whole stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, excluder, stretch
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
+from taskrunner.domain.plan import Slot, slots_of, walk
+from taskrunner.domain.zones import LATEST
+
+MAX_LOOKS: Final = 400
+"""Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
+calendars that exclude nearly everything; over a year of excluded days fits in."""
+
+
+def runs_after(task: CompiledTask, after: int) -> Iterator[Slot]:
+    """The slots with due > after that run, in due order, like `walk` without what is skipped."""
+    looks = MAX_LOOKS
+    cursor: int | None = after
+    while cursor is not None:
+        slots, cursor = walk(task, cursor), None
+        for slot in slots:
+            if slot.skip is None:
+                looks = MAX_LOOKS
+                yield slot
+                continue
+            looks -= 1
+            if not looks:
+                return
+            later = _skipped_until(task, slot.nominal)
+            if later > slot.nominal:
+                cursor = later
+                break
+
+
+def runs_before(task: CompiledTask, until: int, floor: int) -> Iterator[Slot]:
+    """The slots with floor < due ≤ until that run, the latest nominal first."""
+    looks = MAX_LOOKS
+    before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
+    while before is not None:
+        groups, before = groups_before(task, before), None
+        for group in groups:
+            following = nominal_after(task, group.nominal) if task.jitter else None
+            slots = list(slots_of(task, group, following))
+            running = [slot for slot in slots if slot.skip is None]
+            yield from (slot for slot in reversed(running) if floor < slot.due <= until)
+            if group.nominal <= floor:
+                return
+            looks = MAX_LOOKS if running else looks - 1
+            if not looks:
+                return
+            if not running:
+                earlier = _skipped_from(task, group.nominal)
+                if earlier < group.nominal:
+                    before = earlier
+                    break
+
+
+def _skipped_until(task: CompiledTask, nominal: int) -> int:
+    """An instant ≥ nominal such that no slot from the skipped one at `nominal` to it runs."""
+    found = excluder(task.calendars, nominal)
+    if found is None or found[0].action.endswith("BusinessDay"):
+        return nominal
+    _, end = stretch(task.calendars, nominal)
+    end = LATEST if end is None else end
+    if found[0].action == "Skip":
+        return end - 1
+    # Defer: of each class of arguments, at most the last slot of the stretch runs.
+    lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
+    running = min((last for last in lasts if last is not None and last > nominal), default=end)
+    return max(nominal, running - 1)
+
+
+def _skipped_from(task: CompiledTask, nominal: int) -> int:
+    """An instant ≤ nominal such that no slot from it to the skipped one at `nominal` runs."""
+    found = excluder(task.calendars, nominal)
+    if found is None or found[0].action.endswith("BusinessDay"):
+        return nominal
+    begin, end = stretch(task.calendars, nominal)
+    if found[0].action == "Skip":
+        return begin
+    end = LATEST if end is None else end
+    lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
+    running = (last for last in lasts if last is not None and begin <= last < nominal)
+    return max((last + 1 for last in running), default=begin)
