@@ -1,0 +1,231 @@
+"""List and watch of one kind of object, kept up through everything that breaks watches.
+
+The rules are client-go's (tools/cache/reflector.go), with two of our own: a comparison with a fresh
+LIST every ten minutes, because a watch that has silently lost a delete cannot tell; and `refresh`,
+a LIST on demand beside the running watch. Both need to know which of two results is newer, so
+resourceVersions are compared as integers, as Kubernetes allows since KEP-5504.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import NamedTuple, cast
+
+from taskrunner.errors import ApiError, Gone, NotFound, Transient
+from taskrunner.kube.answers import error_from_event
+from taskrunner.kube.source import Source
+from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+# A resourceVersion that the server keeps refusing (one of a history that was restored from a
+# backup, say) would be refused for ever: so many failures in a row, and a LIST asks for a new one.
+_TRUST = 3
+_SHORTEST_WATCH = 1.0
+
+
+class _Seen(NamedTuple):
+    version: int
+    type: EventType
+    key: tuple[str, str]
+    obj: Obj
+
+
+class Reflector:
+    """`taskrunner.ports.Watch`: keeps `sink` up to date with the selected objects.
+
+    `trim` takes away what the sink does not need before it is kept; it must leave
+    `metadata.namespace` and `metadata.name`. A watch lives about `watch_seconds` (the server ends
+    it), and is given up when nothing comes for `idle_seconds`; the server sends a bookmark each
+    minute.
+
+    The sink never hears of an event older than what `synced` has given it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        clock: Clock,
+        resource: Resource,
+        sink: Sink,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        relist_seconds: float = 600.0,
+        watch_seconds: float = 300.0,
+        idle_seconds: float = 100.0,
+        trim: Callable[[Obj], Obj] | None = None,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._resource = resource
+        self._sink = sink
+        self._where = {
+            "namespace": namespace,
+            "label_selector": label_selector,
+            "field_selector": field_selector,
+        }
+        self._relist_seconds = relist_seconds
+        self._watch_seconds = watch_seconds
+        self._idle_seconds = idle_seconds
+        self._trim = trim
+        self._rng = rng
+        self._resume: int | None = None  # Where the next watch starts; None: a LIST is needed.
+        self._synced = 0  # The sink has had a complete list of this version.
+        self._newest = 0  # The newest version that the sink has had in any way.
+        self._recordings: list[list[_Seen]] = []  # One for each LIST under way.
+        self._failures = 0  # In a row, without anything received in between.
+        self._complaint = ""
+
+    async def run(self) -> None:
+        """Keep the sink up to date; returns only by cancellation."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._compare())
+
+    async def refresh(self) -> None:
+        """LIST now and deliver it with `Sink.synced`; returns when that, or a newer list, has been
+        delivered. Raises ApiErrors: nothing was delivered, ask again."""
+        floor, recording = self._newest, list[_Seen]()
+        self._recordings.append(recording)
+        try:
+            listing = await self._source.list_versioned(
+                self._resource, trim=self._trim, **self._where
+            )
+        finally:
+            self._recordings = [other for other in self._recordings if other is not recording]
+        version = int(listing.resource_version)
+        if version < floor:
+            # A LIST is at least as new as the moment it was asked for: the server's history went
+            # back, as after a restore of etcd. What it says now is the truth.
+            log.warning("%s: the server's history went back; starting over.", self._name)
+            self._resume, self._newest, recording = version, 0, []
+        elif version < self._synced:
+            return  # A LIST that was asked for later has been faster.
+        self._deliver(listing.items, version, recording)
+
+    # --- the list -------------------------------------------------------------------------------
+
+    def _deliver(self, items: list[Obj], version: int, recording: list[_Seen]) -> None:
+        """Events that the sink has had while the LIST was under way, and that the LIST does not
+        know, are worked into it, so that the sink is never thrown back."""
+        later = [seen for seen in recording if seen.version > version]
+        if later:
+            objects = {_key(obj): obj for obj in items}
+            for seen in later:
+                if seen.type == "DELETED":
+                    objects.pop(seen.key, None)
+                else:
+                    objects[seen.key] = seen.obj
+            items = list(objects.values())
+        self._newest = self._synced = max(version, self._newest)
+        self._resume = max(version, self._resume or 0)
+        self._sink.synced(items, self._synced)
+
+    async def _compare(self) -> None:
+        while True:
+            await self._clock.sleep(self._relist_seconds * (0.9 + 0.2 * self._rng()))
+            try:
+                await self.refresh()
+            except ApiError as error:
+                # The watch meets the same trouble and deals with it; the next turn comes anyway.
+                log.info("%s: the periodic LIST failed: %s", self._name, error)
+
+    # --- the watch ------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            opened, listed = self._clock.boot(), self._resume is None
+            try:
+                if self._resume is None:
+                    await self.refresh()
+                    self._recovered()
+                await self._stream()
+                if self._clock.boot() - opened < _SHORTEST_WATCH:
+                    raise Transient(f"watch {self._resource.plural}: the server ended it at once.")
+            except ApiError as error:
+                self._failures += 1
+                if isinstance(error, Gone) or self._failures % _TRUST == 0:
+                    self._resume = None
+                loops = listed and self._clock.boot() - opened < _SHORTEST_WATCH
+                if isinstance(error, Gone) and not loops:
+                    log.debug("%s: %s; listing again.", self._name, error)
+                    continue
+                self._complain(error)
+                await self._clock.sleep(self._pause(error))
+
+    async def _stream(self) -> None:
+        """Deliver one watch's events until the server ends it. Raises ApiErrors."""
+        stream = self._source.watch(
+            self._resource,
+            resource_version=str(self._resume),
+            timeout_seconds=max(1, round(self._watch_seconds * (0.8 + 0.4 * self._rng()))),
+            idle_seconds=self._idle_seconds,
+            **self._where,
+        )
+        async with aclosing(stream):
+            async for batch in stream:
+                for kind, obj in batch:
+                    self._take(kind, obj)
+
+    def _take(self, kind: str, obj: Obj) -> None:
+        if kind == "ERROR":
+            self._resume = None
+            raise error_from_event(f"watch {self._resource.plural}", obj)
+        self._failures = 0
+        self._recovered()
+        version = int(obj["metadata"]["resourceVersion"])
+        self._resume = max(version, self._resume or 0)
+        if kind == "BOOKMARK" or version <= self._synced:
+            return
+        self._newest = version
+        key = _key(obj)
+        seen = _Seen(version, cast(EventType, kind), key, self._trim(obj) if self._trim else obj)
+        for recording in self._recordings:
+            recording.append(seen)
+        self._sink.seen(seen.type, seen.obj)
+
+    # --- trouble --------------------------------------------------------------------------------
+
+    def _pause(self, error: ApiError) -> float:
+        """Seconds before the next try: doubling, at least as long as the server asks for."""
+        pause: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures - 1, 10))
+        return max(pause * (0.5 + self._rng() / 2), error.retry_after or 0.0)
+
+    def _complain(self, error: ApiError) -> None:
+        """Say what is wrong, once for as long as it stays the same."""
+        if (text := str(error)) == self._complaint:
+            return
+        self._complaint = text
+        if isinstance(error, NotFound):
+            log.warning(
+                "%s: the server does not serve this kind. Are the CRDs installed? Trying again "
+                "every %g s.",
+                self._name,
+                _LONGEST_PAUSE,
+            )
+        else:
+            log.warning("%s: %s; trying again.", self._name, text.rstrip("."))
+
+    def _recovered(self) -> None:
+        if self._complaint:
+            self._complaint = ""
+            log.info("%s: up to date again.", self._name)
+
+    @property
+    def _name(self) -> str:
+        group = f".{self._resource.group}" if self._resource.group else ""
+        return f"{self._resource.plural}{group}"
+
+
+def _key(obj: Obj) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
