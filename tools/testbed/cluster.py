@@ -190,6 +190,17 @@ class Cluster(BaseCluster):
     def audit_mark(self) -> int:
         return audit.size(self._laid_out.audit_log)
 
+    @property
+    def real_node(self) -> RealNode:
+        """The real node, for example to import images into.
+
+        Raises:
+            TestbedError: the cluster has no real node.
+        """
+        if self._real_node is None:
+            raise TestbedError('The cluster has no real node; start it with nodes="real".')
+        return self._real_node
+
     # --- components -------------------------------------------------------------------------------
 
     def component(self, name: str) -> Component:
