@@ -39,7 +39,7 @@ class Execution:
     due: int
     """When it may start: `notBefore` where set, else the nominal time."""
     decided_at: int
-    """Every slot of the task due at or before it was decided when this execution was created."""
+    """When the slot was due to be decided: the watermark that covers it."""
     arguments: tuple[tuple[str, str], ...]
     phase: str
     attempt: int
@@ -124,7 +124,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         decision_message=decision.get("message", ""),
         nominal=nominal,
         due=nominal if not_before is None else not_before,
-        decided_at=_instant(decision.get("decidedUntil")) or nominal,
+        decided_at=_instant(decision.get("due")) or nominal,
         arguments=tuple((spec.get("arguments") or {}).items()),
         phase=status.get("phase", ""),
         attempt=status.get("attempt", 0),

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import orjson
 
 from taskrunner.api.v1alpha1.parse import parse_calendar, parse_scheduled_task
-from taskrunner.domain.calendar import CompiledCalendar, compile_calendar
+from taskrunner.domain.calendar import CompiledCalendar
+from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.domain.compile import compile_task
 from taskrunner.domain.instants import parse_instant
 from taskrunner.engine.store import Store, TaskState

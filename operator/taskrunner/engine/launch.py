@@ -52,7 +52,7 @@ class Launcher:
         that the next leader finds in its LIST and follows.
         """
         slot = item.slot
-        name = execution_name(task.name, slot.nominal, slot.schedule, slot.named_by_schedule)
+        name = execution_name(task.name, slot.nominal, slot.schedule, bool(slot.arguments))
         try:
             obj = await self._api.create(
                 TASK_EXECUTIONS,
@@ -170,8 +170,8 @@ class Launcher:
             "scheduledTime": format_instant(slot.nominal),
             "writer": self._writer,
         }
-        if item.start_at != slot.nominal:
-            spec["notBefore"] = format_instant(item.start_at)
+        if slot.start != slot.nominal:
+            spec["notBefore"] = format_instant(slot.start)
         if slot.arguments:
             spec["arguments"] = dict(slot.arguments)
         return {

@@ -7,10 +7,12 @@ it can be lost with a process.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from taskrunner.api.v1alpha1.conditions import get_condition
+from taskrunner.api.v1alpha1.reasons import TaskConditionType
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import parse_instant
@@ -18,6 +20,9 @@ from taskrunner.domain.naming import execution_name
 from taskrunner.domain.plan import Slot, slots_between
 from taskrunner.domain.status import Tally, tally_from
 from taskrunner.engine.store import TaskState
+
+_MOST_AT_ONCE: Final = 50
+"""A task has at most so many schedules, and each at most one slot at an instant."""
 
 
 @dataclass(slots=True)
@@ -51,9 +56,14 @@ def begin(state: TaskState) -> Progress:
     """What status and executions say about how far a task has been decided."""
     status: dict[str, Any] = orjson.loads(state.status)
     acknowledged = _instant(status.get("decidedUntil"))
-    own = [e for e in state.executions.values() if e.type == "Scheduled"]
-    newer = [e for e in own if e.decided_at > acknowledged]
+    newer = [
+        e
+        for e in state.executions.values()
+        if e.type == "Scheduled" and e.is_run and e.decided_at > acknowledged
+    ]
     plan = status.get("plan") or {}
+    ready = get_condition(status.get("conditions") or (), TaskConditionType.READY)
+    refused = ready is not None and ready["status"] == "False"
     return Progress(
         uid=state.uid,
         watermark=max(
@@ -62,11 +72,11 @@ def begin(state: TaskState) -> Progress:
             _roll_forward(state, max((e.decided_at for e in newer), default=0)),
         ),
         acknowledged=acknowledged,
-        started=status.get("scheduledCount", 0) + sum(1 for e in newer if e.is_run),
+        started=status.get("scheduledCount", 0) + len(newer),
         plan_hash=plan.get("hash", ""),
         plan_since=_instant(plan.get("since")) or state.created,
         tally=tally_from(status, state.executions.values()),
-        checked_generation=status.get("observedGeneration", 0),
+        checked_generation=0 if refused else status.get("observedGeneration", 0),
     )
 
 
@@ -76,11 +86,11 @@ def slot_name(task: CompiledTask, slot: Slot) -> str:
 
 
 def _roll_forward(state: TaskState, reached: int) -> int:
-    """The watermark that the executions prove. Several slots may be due at the latest instant; it
-    is decided only when all of them are."""
+    """The watermark that the runs prove, as `decide` has them written in order. Several slots may
+    be due at the latest instant; it is decided only when all of them are."""
     if not reached or state.compiled is None:
         return reached
-    last = slots_between(state.compiled, reached - 1, reached)
+    last = slots_between(state.compiled, reached - 1, reached, _MOST_AT_ONCE)
     undecided = [s for s in last if slot_name(state.compiled, s) not in state.executions]
     return reached - 1 if undecided else reached
 

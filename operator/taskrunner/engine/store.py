@@ -46,10 +46,11 @@ class TaskState:
 
 
 class Store:
-    """All tasks, executions and Jobs. `wake` is told which key changed."""
+    """All tasks, executions and Jobs."""
 
-    def __init__(self, wake: Callable[[Key], None]) -> None:
-        self.wake = wake
+    def __init__(self) -> None:
+        self.wake: Callable[[Key], None] = ignore
+        """Told which key changed; whoever leads puts a listener here for the time of its term."""
         self.tasks: dict[str, TaskState] = {}
         self.calendars: dict[str, CompiledCalendar | SpecError] = {}
         """By `namespace/name`; the error where a Calendar cannot be followed."""
@@ -144,6 +145,10 @@ class Store:
         if state is not None:
             return state.executions
         return self._orphans.setdefault(task_key, {})
+
+
+def ignore(key: Key) -> None:
+    """What a store does with changes while this replica does not lead."""
 
 
 class ExecutionSink:

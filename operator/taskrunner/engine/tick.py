@@ -21,6 +21,8 @@ import logging
 from contextlib import suppress
 from typing import Final
 
+import orjson
+
 from taskrunner.domain.decide import Seen, SlotDecision, decide
 from taskrunner.domain.job import trial_manifest
 from taskrunner.domain.lifecycle import Wait
@@ -30,7 +32,7 @@ from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress, begin, slot_name
 from taskrunner.engine.report import Reporter
 from taskrunner.engine.runs import Runs
-from taskrunner.engine.store import Store, TaskState
+from taskrunner.engine.store import Store, TaskState, ignore
 from taskrunner.engine.work import Key, WorkQueue
 from taskrunner.errors import Conflict, NotFound, Problem, Refused, TaskrunnerError, Transient
 from taskrunner.metrics import Metrics
@@ -89,7 +91,7 @@ class Cycle:
                         queue.add(Key("run", execution.key))
                 await self._keep_time(queue)
             finally:
-                self._store.wake = _ignore
+                self._store.wake = ignore
 
     @property
     def idle(self) -> bool:
@@ -262,7 +264,9 @@ class Cycle:
         typo that nobody refused then must not wait for the first slot to be found."""
         task = state.compiled
         if task is not None and not state.deleting:
-            manifest = trial_manifest(state.namespace, state.name, task.job_template)
+            manifest = trial_manifest(
+                state.namespace, state.name, orjson.loads(task.job_template)
+            )
             try:
                 await self._api.create(
                     JOBS,
@@ -342,7 +346,3 @@ class Cycle:
         progress = self._progress.get(key.name)
         if state is not None and progress is not None and not state.deleting:
             await self._reporter.clean_up(state, progress, self._launcher.timeout())
-
-
-def _ignore(key: Key) -> None:
-    """Nobody acts: this replica does not lead."""

@@ -74,10 +74,10 @@ class Decision(SpecModel):
     message: str | None = Field(
         None, max_length=1024, description="Why, as a sentence.", examples=["Started on schedule."]
     )
-    decided_until: WholeSecond | None = Field(
+    due: WholeSecond | None = Field(
         None,
-        description="Every slot of the task that was due at or before this moment is decided once"
-        " this execution exists. From it a new leader knows how far the old one came.",
+        description="When the slot was due to be decided, after jitter. From the latest of them a"
+        " new leader knows how far the old one came.",
         examples=["2026-12-24T18:00:00Z"],
     )
     from_: WholeSecond | None = Field(

@@ -1,0 +1,226 @@
+"""The composition root: everything is made and wired here, and nowhere else.
+
+One process is one replica. Each keeps its memory up to date all the time; the one that holds the
+Lease acts on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Final
+
+import kopf
+
+from taskrunner.domain.instants import format_instant
+from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.store import ExecutionSink, JobSink, Store
+from taskrunner.engine.tick import Cycle
+from taskrunner.api.v1alpha1 import names
+from taskrunner.errors import NotFound, Transient
+from taskrunner.hooks.watching import Watcher
+from taskrunner.kube.client import ApiClient
+from taskrunner.kube.clock import SystemClock
+from taskrunner.kube.config import Connection
+from taskrunner.kube.election import Elector, Term
+from taskrunner.kube.events import EventRecorder
+from taskrunner.kube.probes import serve_probes
+from taskrunner.kube.reflector import Reflector
+from taskrunner.kube.sessions import open_session
+from taskrunner.metrics import Metrics
+from taskrunner.ports import CALENDARS, JOBS, SCHEDULED_TASKS, TASK_EXECUTIONS, Resource, Sink
+from taskrunner.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SHARD: Final = "0"
+LEASE_NAME: Final = f"taskrunner-shard-{SHARD}"
+LOOP_STALLED_SECONDS: Final = 30.0
+
+
+class Operator:
+    """One replica of the operator."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._store = Store()
+        self._client = ApiClient(
+            connection,
+            self._clock,
+            pool=settings.parallel_writes,
+            observe=self._metrics.observe_call,
+        )
+        # The Lease is renewed over connections of its own: it must not wait behind a burst.
+        self._lease_client = ApiClient(connection, self._clock, pool=2)
+        self._events = EventRecorder(self._client, self._clock, identity=settings.identity)
+        self._task_sink = TaskSink(self._store)
+        self._calendar_sink = CalendarSink(self._store)
+        self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
+        self._calendars = self._reflector(CALENDARS, self._calendar_sink)
+        self._executions = self._reflector(TASK_EXECUTIONS, ExecutionSink(self._store))
+        self._jobs = self._reflector(
+            JOBS,
+            JobSink(self._store),
+            label_selector=f"{names.LABEL_MANAGED_BY}={names.MANAGER}",
+        )
+        self._watcher = Watcher(
+            {SCHEDULED_TASKS: self._task_sink, CALENDARS: self._calendar_sink},
+            self._kopf_session,
+            self._clock,
+            namespace=settings.watch_namespace,
+        )
+        self._elector = Elector(
+            self._lease_client,
+            self._clock,
+            namespace=settings.namespace,
+            name=LEASE_NAME,
+            identity=settings.identity,
+            duration=settings.lock_ttl,
+            renew_deadline=settings.renew_deadline,
+            retry_period=settings.retry_period,
+        )
+        self._synced = False
+        self._beat = self._clock.boot()
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; then stop acting, and release the Lease."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        settings = self._settings
+        async with (
+            self._client,
+            self._lease_client,
+            serve_probes(
+                address=settings.probe_address,
+                port=settings.probe_port,
+                registry=self._metrics.registry,
+                alive=self._alive,
+                ready=self._ready,
+            ) as port,
+        ):
+            log.info("probes and metrics are on port %d", port)
+            work = asyncio.create_task(self._work())
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            log.info("stopping")
+            work.cancel()
+            await asyncio.wait((work,))
+            if not work.cancelled():
+                work.result()
+
+    async def _work(self) -> None:
+        await self._await_definitions()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beating())
+            group.create_task(self._events.run())
+            group.create_task(self._executions.run())
+            group.create_task(self._jobs.run())
+            group.create_task(self._watcher.run(self._missed_events))
+            group.create_task(self._comparing())
+            await self._refresh()
+            self._synced = True
+            log.info(
+                "in sync: %d tasks; waiting for the Lease %s/%s",
+                len(self._store.tasks),
+                self._settings.namespace,
+                LEASE_NAME,
+            )
+            group.create_task(self._elector.run(self._lead))
+
+    async def _lead(self, term: Term) -> None:
+        """Act for one term: list, then act (the order that makes a take-over safe)."""
+        log.info("leading shard %s as %s, epoch %d", SHARD, term.identity, term.epoch)
+        self._metrics.leading.set(1)
+        try:
+            await self._refresh()
+            log.info("in sync at %s; acting", format_instant(self._clock.now()))
+            await Cycle(
+                api=self._client,
+                clock=self._clock,
+                store=self._store,
+                term=term,
+                events=self._events,
+                metrics=self._metrics,
+                shard=SHARD,
+                parallel=self._settings.parallel_writes,
+                status_interval=self._settings.status_interval,
+            ).run()
+        finally:
+            self._metrics.leading.set(0)
+            log.info("no longer leading shard %s", SHARD)
+
+    async def _refresh(self) -> None:
+        """Consistent LISTs of everything, calendars before the tasks that use them."""
+        while True:
+            try:
+                await self._calendars.refresh()
+                await asyncio.gather(
+                    self._tasks.refresh(), self._executions.refresh(), self._jobs.refresh()
+                )
+            except Transient as error:
+                log.warning("cannot list yet: %s", error)
+                await self._clock.sleep(self._settings.retry_period)
+            else:
+                self._metrics.tasks.set(len(self._store.tasks))
+                return
+
+    async def _await_definitions(self) -> None:
+        said = False
+        while True:
+            try:
+                for resource in (SCHEDULED_TASKS, TASK_EXECUTIONS, CALENDARS):
+                    await self._client.list(resource, namespace=self._settings.watch_namespace)
+            except NotFound:
+                if not said:
+                    log.warning("the CRDs are not installed; apply crds/ to the cluster")
+                    said = True
+            except Transient as error:
+                log.warning("the API server does not answer yet: %s", error)
+            else:
+                return
+            await self._clock.sleep(self._settings.retry_period)
+
+    async def _comparing(self) -> None:
+        """kopf's watch may lose a delete in a gap; a LIST cannot."""
+        while True:
+            await self._clock.sleep(self._settings.queue_check_interval)
+            await self._refresh()
+
+    def _missed_events(self) -> None:
+        self._refreshing = asyncio.ensure_future(self._refresh())
+
+    async def _beating(self) -> None:
+        while True:
+            self._beat = self._clock.boot()
+            await self._clock.sleep(1.0)
+
+    def _alive(self) -> str:
+        stalled = self._clock.boot() - self._beat
+        return f"The event loop stalled for {stalled:.0f} s." if stalled > LOOP_STALLED_SECONDS else ""
+
+    def _ready(self) -> str:
+        return "" if self._synced else "The caches are not in sync yet."
+
+    def _reflector(self, resource: Resource, sink: Sink, label_selector: str = "") -> Reflector:
+        return Reflector(
+            self._client,
+            self._clock,
+            resource,
+            sink,
+            namespace=self._settings.watch_namespace,
+            label_selector=label_selector,
+            relist_seconds=self._settings.queue_check_interval,
+        )
+
+    async def _kopf_session(self) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(
+            server=self._connection.server,
+            aiohttp_session=open_session(self._connection, self._clock),
+            default_namespace=self._settings.namespace,
+        )

@@ -1,0 +1,123 @@
+"""kopf watches the objects that people write; every event is handed over and nothing is patched.
+
+Only `on.event` handlers are used: they need no annotation, no finalizer and no write. kopf runs in
+a thread of its own, with an event loop of its own, because it ends as a whole on some watch errors
+and then cancels every asyncio task younger than itself; here that can only be its own. It is
+started again at once, and what it missed is made good by a LIST (ports.Watch.refresh).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import kopf
+
+from taskrunner.api.v1alpha1 import names
+from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+
+SessionFactory = Callable[[], Awaitable[kopf.AiohttpSession]]
+"""Opens a session to the API server in the event loop that calls it."""
+
+
+class Watcher:
+    """Feeds sinks from kopf's watches of our own kinds."""
+
+    def __init__(
+        self,
+        sinks: dict[Resource, Sink],
+        connect: SessionFactory,
+        clock: Clock,
+        *,
+        namespace: str = "",
+    ) -> None:
+        self._sinks = sinks
+        self._connect = connect
+        self._clock = clock
+        self._namespace = namespace
+
+    async def run(self, restarted: Callable[[], None]) -> None:
+        """Watch until cancelled. `restarted` is called whenever events may have been missed."""
+        loop = asyncio.get_running_loop()
+        while True:
+            stop, done = threading.Event(), asyncio.Event()
+
+            def body(stop: threading.Event = stop, done: asyncio.Event = done) -> None:
+                try:
+                    asyncio.run(self._operate(loop, stop))
+                finally:
+                    with suppress(RuntimeError):  # the main loop may be closed already
+                        loop.call_soon_threadsafe(done.set)
+
+            threading.Thread(target=body, name="kopf", daemon=True).start()
+            try:
+                await done.wait()
+            finally:
+                stop.set()
+            log.warning("the watch of ScheduledTasks ended; starting it again")
+            await self._clock.sleep(RESTART_SECONDS)
+            restarted()
+
+    async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
+        await kopf.operator(
+            registry=self._registry(loop),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not self._namespace,
+            namespaces=[self._namespace] if self._namespace else [],
+            stop_flag=stop,
+        )
+
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            return await self._connect()
+
+        kopf.on.login(registry=registry)(cast(Any, login))
+        for resource, sink in self._sinks.items():
+            kopf.on.event(
+                names.GROUP, names.VERSION, resource.plural, registry=registry, id="hand-over"
+            )(_hand_over(sink, loop))
+        return registry
+
+
+def _hand_over(sink: Sink, loop: asyncio.AbstractEventLoop) -> Any:
+    async def hand_over(event: kopf.RawEvent, **_: Any) -> None:
+        # Objects of the first LIST come without a type.
+        kind = cast(EventType, event["type"] or "ADDED")
+        loop.call_soon_threadsafe(sink.seen, kind, cast(Obj, event["object"]))
+
+    return hand_over
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    settings.watching.connect_timeout = 10
+    settings.queueing.idle_timeout = 0.05
+    settings.queueing.exit_timeout = 0.5
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.unused")
+    logging.getLogger("kopf").setLevel(logging.ERROR)
+    return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing to compare with is kept: kopf would otherwise copy every object it sees."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
