@@ -113,22 +113,26 @@ class BaseCluster(abc.ABC):
             timeout: seconds.
 
         Raises:
-            CommandError: kubectl failed; the message has what it said.
+            CommandError: kubectl failed, or took too long; the message has what it said.
         """
         command = [str(self.bin("kubectl")), f"--cache-dir={self.dir / 'kubectl'}"]
         command += [str(argument) for argument in arguments]
-        done = subprocess.run(
-            command,
-            env={**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig)},
-            input=json.dumps(input) if isinstance(input, dict) else input or "",
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        said = " ".join(str(argument) for argument in arguments)
+        try:
+            done = subprocess.run(
+                command,
+                env={**os.environ, "KUBECONFIG": str(kubeconfig or self.kubeconfig)},
+                input=json.dumps(input) if isinstance(input, dict) else input or "",
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            self.check()
+            raise CommandError(f"`kubectl {said}` took longer than {timeout:g} s", -1, "") from None
         if done.returncode != 0:
             self.check()
-            said = " ".join(str(argument) for argument in arguments)
             raise CommandError(
                 f"`kubectl {said}` failed ({done.returncode}): {done.stderr.strip()}",
                 done.returncode,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from testbed import (
     audit,
@@ -73,9 +74,8 @@ class Cluster(BaseCluster):
         self._real_node: RealNode | None = None
         self._layout: Layout | None = None
         if directory is None:
-            _remove_stale_directories()
-            directory = Path(tempfile.mkdtemp(prefix=f"testbed-{self.spec.name}-"))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            unique = f"testbed-{self.spec.name}-{secrets.token_hex(4)}"
+            directory = Path(tempfile.gettempdir()) / unique
         self.dir = directory
         self._supervision = Supervision(directory)
 
@@ -110,16 +110,14 @@ class Cluster(BaseCluster):
         binaries.ensure(
             versions.PROGRAMS_FOR_NODES[self.spec.nodes], self.spec.version, self._progress
         )
+        _remove_stale_directories()
+        self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with processes.hold(self.dir) as lock:
-            reserved, ports_lock = ports.reserve()
-            with ports_lock:
-                self._lay_out(reserved, self._address_for_pods())
-                self._write_files()
-                self._supervision.launch(
-                    owned=not self._detached,
-                    ephemeral=not self.spec.keep,
-                    locks=[lock, ports_lock],
-                )
+            try:
+                self._launch_supervisor(lock)
+            except BaseException:
+                supervisor.remove(self.dir)
+                raise
         try:
             self._start_components()
             self.wait_ready()
@@ -261,6 +259,17 @@ class Cluster(BaseCluster):
         from testbed.realnode import RealNode
 
         return RealNode(self, name=_REAL_NODE, progress=self._progress)
+
+    def _launch_supervisor(self, lock: IO[str]) -> None:
+        reserved, ports_lock = ports.reserve()
+        with ports_lock:
+            self._lay_out(reserved, self._address_for_pods())
+            self._write_files()
+            self._supervision.launch(
+                owned=not self._detached,
+                ephemeral=not self.spec.keep,
+                locks=[lock, ports_lock],
+            )
 
     def _lay_out(self, reserved: ports.Ports, advertise: str | None) -> None:
         (self.dir / "logs").mkdir(exist_ok=True)
