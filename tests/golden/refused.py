@@ -211,9 +211,9 @@ TASKS: tuple[Refused, ...] = (
         "spec.schedules[0].arguments.COUNT in body must be of type string",
     ),
     task(
-        "a map for a list",
-        {"schedules": {"name": "a"}},
-        'spec.schedules "{"name": "a"}": This is not a list.'
+        "text for a list",
+        {"schedules": "daily"},
+        'spec.schedules "daily": This is not a list.'
         ' Write e.g. schedules: [{"name": "smoke", "everySeconds": 900}].',
         "spec.schedules in body must be of type array",
     ),
@@ -356,26 +356,24 @@ TASKS: tuple[Refused, ...] = (
     ),
     task(
         "times that are none",
-        {
-            "startTime": "2026-01-01",
-            "schedules": [
-                {"name": "a", "at": "tomorrow"},
-                {"name": "b", "atLocal": "2026-12-24T18:00:00Z"},
-            ],
-        },
+        {"startTime": "2026-01-01", "schedules": [{"name": "a", "at": "tomorrow"}]},
         [
             'spec.schedules[0].at "tomorrow": This is not a time with an offset from UTC.'
             ' Write RFC 3339 with an offset, e.g. "2026-12-24T18:00:00Z".',
-            'spec.schedules[1].atLocal "2026-12-24T18:00:00Z": This is not a local time.'
-            ' Write a local time without an offset, e.g. "2026-12-24T18:00:00".',
             'spec.startTime "2026-01-01": This is not a time with an offset from UTC.'
             ' Write RFC 3339 with an offset, e.g. "2026-12-24T18:00:00Z".',
         ],
         [
             "spec.schedules[0].at in body must be of type date-time",
-            "spec.schedules[1].atLocal in body should match",
             "spec.startTime in body must be of type date-time",
         ],
+    ),
+    task(
+        "a local time with an offset",
+        {"schedules": [{"name": "a", "atLocal": "2026-12-24T18:00:00Z"}]},
+        'spec.schedules[0].atLocal "2026-12-24T18:00:00Z": This is not a local time.'
+        ' Write a local time without an offset, e.g. "2026-12-24T18:00:00".',
+        "spec.schedules[0].atLocal",
     ),
     task(
         "a day that does not exist",

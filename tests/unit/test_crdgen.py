@@ -251,35 +251,6 @@ def test_the_generated_files_are_up_to_date() -> None:
     assert sorted(generate.out_of_date(ROOT)) == []
 
 
-def test_a_fresh_copy_is_written_and_then_up_to_date(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert generate.main(["--check"], tmp_path) == 1
-    assert "crds/taskrunner.dev_scheduledtasks.yaml is out of date" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-    assert generate.main([], tmp_path) == 0
-    assert generate.main(["--check"], tmp_path) == 0
-
-
-def test_drift_and_leftovers_are_found_by_name_and_put_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    generate.main([], tmp_path)
-    changed = tmp_path / "crds/taskrunner.dev_calendars.yaml"
-    changed.write_text(changed.read_text() + "\n")
-    leftover = tmp_path / "crds/taskrunner.dev_old.yaml"
-    leftover.write_text("kind: Old\n")
-    capsys.readouterr()
-    assert generate.main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "crds/taskrunner.dev_calendars.yaml is out of date; run: make generate",
-        "crds/taskrunner.dev_old.yaml is no longer generated; run: make generate",
-    ]
-    assert generate.main([], tmp_path) == 0
-    assert not leftover.exists()
-    assert generate.main(["--check"], tmp_path) == 0
-
-
 def test_the_files_hold_what_the_models_say() -> None:
     for of in DEFINITIONS:
         text = (ROOT / f"crds/taskrunner.dev_{of.resource.plural}.yaml").read_text()

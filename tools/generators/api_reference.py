@@ -16,7 +16,8 @@ _INTRODUCTION = f"""<!-- Generated from operator/taskrunner/api by `make generat
 Every field of every kind. The same text is in the cluster: `kubectl explain scheduledtask.spec`.
 
 Durations are whole numbers of seconds. Times are RFC 3339. `[]` stands for each entry of a list.
-A field is optional unless it says *required*. In a spec, null means the same as leaving it out.
+A field is optional unless it says *required*. In a spec, null means the same as leaving the field
+out, but for fields with a list of values.
 """
 
 

@@ -279,6 +279,11 @@ class _Converter:
                 return found
             found = {**target, **found}
 
+    def _takes_null(self, schema: Schema) -> bool:
+        """Where there is a default, the API server drops null itself; an enum would have to list
+        null as one of its values."""
+        return self.null_is_absent and "default" not in schema and "enum" not in schema
+
     def _object(self, node: Schema, path: str) -> Schema:
         required = set(node.get("required", ()))
         properties: Schema = {}
@@ -288,7 +293,7 @@ class _Converter:
             schema = self.convert(source, f"{path}.{name}")
             if resolved.get(REQUIRED_BY_RULE):
                 required.discard(name)
-            if self.null_is_absent and name not in required and "default" not in schema:
+            if self._takes_null(schema) and name not in required:
                 schema["nullable"] = True
             if NOT_BUILT in resolved:
                 refusals = _not_built(name, f"{path}.{name}", resolved)
