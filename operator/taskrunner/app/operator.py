@@ -13,11 +13,11 @@ from typing import Final
 
 import kopf
 
+from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import format_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
-from taskrunner.api.v1alpha1 import names
 from taskrunner.errors import NotFound, Transient
 from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.client import ApiClient
@@ -202,7 +202,9 @@ class Operator:
 
     def _alive(self) -> str:
         stalled = self._clock.boot() - self._beat
-        return f"The event loop stalled for {stalled:.0f} s." if stalled > LOOP_STALLED_SECONDS else ""
+        if stalled > LOOP_STALLED_SECONDS:
+            return f"The event loop stalled for {stalled:.0f} s."
+        return ""
 
     def _ready(self) -> str:
         return "" if self._synced else "The caches are not in sync yet."

@@ -7,7 +7,6 @@ run that exists proves that all before it was decided, wherever a leader dies in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -31,15 +30,13 @@ class Seen:
     """What matters of the cluster for deciding a task's slots.
 
     `watermark`: every slot due at or before it is decided. `active`: runs that have started or
-    will, and have not ended. `started`: slots that have started a run so far. `taken`: whether the
-    execution of a slot exists, so that the slot is decided. `suspended`: the task was suspended
-    when slots since the watermark were due.
+    will, and have not ended. `started`: slots up to the watermark that have started a run.
+    `suspended`: the task was suspended when slots since the watermark were due.
     """
 
     watermark: int
     active: int
     started: int
-    taken: Callable[[Slot], bool]
     suspended: bool = False
 
 
@@ -106,7 +103,7 @@ def decide(task: CompiledTask, seen: Seen, now: int) -> Decisions:
         SlotDecision(r.decision, r.slot, r.reason, r.message, r.first, r.count)
         for r in found.ranges
     ]
-    start = [slot for slot in found.start if not seen.taken(slot)]
+    start = list(found.start)
     wake = None if found.next is None else found.next.due
     if rule is Overlap.SKIP:
         records += _skipped(start, _CONCURRENT)

@@ -78,7 +78,11 @@ def next_step(
     if launched or execution.attempt > 0:
         return Confirm(attempt)
     if not task_alive:
-        return Finish("Cancelled", ExecutionReason.TASK_DELETED, "The task was deleted before the run started.")
+        return Finish(
+            "Cancelled",
+            ExecutionReason.TASK_DELETED,
+            "The task was deleted before the run started.",
+        )
     if execution.due > now:
         return Wait(execution.due)
     return Launch(attempt)
@@ -110,9 +114,7 @@ def _follow(execution: Execution, job: Job, now: int) -> Step:
     started = job.started if job.started is not None else job.created
     if job.finished == "Complete":
         message = "The Job completed."
-        return Finish(
-            "Succeeded", ExecutionReason.JOB_COMPLETE, message, started, job.finished_at
-        )
+        return Finish("Succeeded", ExecutionReason.JOB_COMPLETE, message, started, job.finished_at)
     if job.finished == "Failed":
         detail = ": ".join(part for part in (job.reason, job.message) if part)
         message = f"The Job failed. {detail}".rstrip()

@@ -24,7 +24,9 @@ class Start:
     task_generation: int | None = None
 
 
-def running_status(execution: Execution, attempt: int, started: int, start: Start) -> dict[str, Any]:
+def running_status(
+    execution: Execution, attempt: int, started: int, start: Start
+) -> dict[str, Any]:
     """Status of an execution whose pod runs."""
     return {
         "observedGeneration": execution.generation,

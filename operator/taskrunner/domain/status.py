@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
+from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.domain.observed import Execution
+from taskrunner.domain.runs import runs_after
 
 MISSED_RANGES_KEPT: Final = 10
 ACTIVE_LISTED: Final = 100
+NEXT_RUNS_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,7 @@ class Tally:
 def tally_from(status: Mapping[str, Any], executions: Iterable[Execution]) -> Tally:
     """What a status that was read from the server has counted: everything that ended up to its
     last success or failure."""
-    until = max(
-        _instant(status.get("lastSuccessfulTime")), _instant(status.get("lastFailureTime"))
-    )
+    until = max(_instant(status.get("lastSuccessfulTime")), _instant(status.get("lastFailureTime")))
     return Tally(
         status.get("consecutiveFailures", 0),
         frozenset(e.name for e in executions if _ended(e) and (e.finished or 0) <= until),
@@ -80,6 +82,19 @@ def outcome_fields(
         "lastExecution": _last_execution(latest) if latest else old.get("lastExecution"),
     }
     return fields
+
+
+def next_runs(task: CompiledTask, after: int) -> list[dict[str, str]]:
+    """The next five slots that run, as `status.nextRuns`."""
+    runs = []
+    for slot in islice(runs_after(task, after), NEXT_RUNS_LISTED):
+        run = {"time": format_instant(slot.start)}
+        if slot.schedule:
+            run["schedule"] = slot.schedule
+        if slot.notes:
+            run["note"] = "; ".join(slot.notes)
+        runs.append(run)
+    return runs
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

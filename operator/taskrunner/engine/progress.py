@@ -35,7 +35,7 @@ class Progress:
     acknowledged: int
     """The watermark in the status that the server has."""
     started: int
-    """Slots that have started a run, `status.scheduledCount` when written."""
+    """Slots up to the watermark that have started a run: `status.scheduledCount` when written."""
     plan_hash: str
     plan_since: int
     tally: Tally
@@ -61,18 +61,20 @@ def begin(state: TaskState) -> Progress:
         for e in state.executions.values()
         if e.type == "Scheduled" and e.is_run and e.decided_at > acknowledged
     ]
+    watermark = max(
+        acknowledged,
+        state.created,
+        _roll_forward(state, max((e.decided_at for e in newer), default=0)),
+    )
     plan = status.get("plan") or {}
     ready = get_condition(status.get("conditions") or (), TaskConditionType.READY)
     refused = ready is not None and ready["status"] == "False"
     return Progress(
         uid=state.uid,
-        watermark=max(
-            acknowledged,
-            state.created,
-            _roll_forward(state, max((e.decided_at for e in newer), default=0)),
-        ),
+        watermark=watermark,
         acknowledged=acknowledged,
-        started=status.get("scheduledCount", 0) + len(newer),
+        started=status.get("scheduledCount", 0)
+        + sum(1 for e in newer if e.decided_at <= watermark),
         plan_hash=plan.get("hash", ""),
         plan_since=_instant(plan.get("since")) or state.created,
         tally=tally_from(status, state.executions.values()),

@@ -18,11 +18,11 @@ from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.history import expendable
 from taskrunner.domain.instants import format_instant, parse_instant
-from taskrunner.domain.preview import next_runs
 from taskrunner.domain.status import (
     MISSED_RANGES_KEPT,
     count_outcomes,
     merge_patch,
+    next_runs,
     outcome_fields,
 )
 from taskrunner.engine.progress import Progress

@@ -76,8 +76,7 @@ class Runs:
                 return Wait(now)
         if state is not None and state.compiled is None and not self._has_job(execution):
             # A spec that cannot be followed starts nothing; what has started is followed.
-            if not execution.terminal:
-                return Wait()
+            return Wait()
         step = next_step(
             execution,
             self._store.jobs.get(execution.key),
@@ -95,8 +94,9 @@ class Runs:
                     return Wait(now)
                 await self._finish(execution, job_deleted(execution, attempt), state)
             case MarkRunning(attempt, started):
+                start = self._start(execution, state)
                 await self._launcher.write_status(
-                    execution, running_status(execution, attempt, started, self._start(execution, state))
+                    execution, running_status(execution, attempt, started, start)
                 )
             case Finish():
                 await self._finish(execution, step, state)
@@ -107,7 +107,9 @@ class Runs:
         self._admitted.discard(uid)
         self._lags.pop(uid, None)
 
-    def _admit(self, execution: Execution, state: TaskState | None, now: int) -> Finish | Wait | None:
+    def _admit(
+        self, execution: Execution, state: TaskState | None, now: int
+    ) -> Finish | Wait | None:
         """Whether an execution that was made by hand may run: None means yes."""
         if state is None:
             if now < execution.created + TASK_GRACE_SECONDS:
@@ -173,21 +175,16 @@ class Runs:
             )
         raise Transient(str(error), code=error.code, reason=error.reason)
 
-    async def _finish(
-        self, execution: Execution, finish: Finish, state: TaskState | None
-    ) -> None:
+    async def _finish(self, execution: Execution, finish: Finish, state: TaskState | None) -> None:
         start = self._start(execution, state) if finish.started is not None else None
         now = self._clock.now()
-        await self._launcher.write_status(
-            execution, finished_status(execution, finish, start, now)
-        )
+        await self._launcher.write_status(execution, finished_status(execution, finish, start, now))
         self._metrics.outcomes.labels(finish.phase).inc()
         self.forget(execution.uid)
         if finish.phase != "Succeeded":
-            kind = "Normal" if finish.phase == "Skipped" else "Warning"
             self._events.record(
                 _reference(execution),
-                kind="Normal" if kind == "Normal" else "Warning",
+                kind="Normal" if finish.phase == "Skipped" else "Warning",
                 reason=finish.reason,
                 message=finish.message,
             )

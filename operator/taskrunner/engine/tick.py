@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Final
 
 import orjson
@@ -26,7 +27,6 @@ import orjson
 from taskrunner.domain.decide import Seen, SlotDecision, decide
 from taskrunner.domain.job import trial_manifest
 from taskrunner.domain.lifecycle import Wait
-from taskrunner.domain.plan import Slot
 from taskrunner.engine.agenda import Agenda
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress, begin, slot_name
@@ -91,6 +91,7 @@ class Cycle:
                         queue.add(Key("run", execution.key))
                 await self._keep_time(queue)
             finally:
+                queue.close()
                 self._store.wake = ignore
 
     @property
@@ -151,7 +152,7 @@ class Cycle:
             self._back_off(key, "refused", error)
         except TaskrunnerError as error:
             self._back_off(key, "error", error)
-        except Exception:  # noqa: BLE001 - a bug met by one object must not stop the others
+        except Exception:
             log.exception("unexpected error at %s %s; trying again", key.subject, key.name)
             self._back_off(key, "bug", None)
         else:
@@ -198,7 +199,9 @@ class Cycle:
             return
         now = int(self._clock.now())
         if progress.plan_hash != task.plan_hash:
-            if progress.plan_hash:
+            # A first plan counts from the task's creation, unless the spec was edited before it
+            # could be planned; every later plan counts from when it was first seen.
+            if progress.plan_hash or state.generation > 1:
                 progress.plan_since = now
                 progress.watermark = max(progress.watermark, now)
             progress.plan_hash = task.plan_hash
@@ -212,17 +215,12 @@ class Cycle:
     async def _decide(self, state: TaskState, progress: Progress, now: int) -> None:
         task = state.compiled
         assert task is not None
-
-        def taken(slot: Slot) -> bool:
-            return slot_name(task, slot) in state.executions
-
         decisions = decide(
             task,
             Seen(
                 watermark=progress.watermark,
                 active=self._runs.active(state),
                 started=progress.started,
-                taken=taken,
                 suspended=progress.suspended,
             ),
             now,
@@ -230,8 +228,7 @@ class Cycle:
         if decisions.items:
             self._runs.starting.add(state.key)
             try:
-                for item in decisions.items:
-                    await self._write_decision(state, progress, item)
+                await self._write_decisions(state, progress, decisions.items)
             finally:
                 self._runs.starting.discard(state.key)
             self._at_latest(Key("report", state.key), self._clock.now() + self._interval)
@@ -242,31 +239,45 @@ class Cycle:
         if decisions.completed != progress.completed:
             progress.completed = decisions.completed
             self._at_latest(Key("report", state.key), self._clock.now())
+        if decisions.blocked and decisions.items and not self._runs.active(state):
+            self._wake(Key("task", state.key))  # The run that blocks the others has ended already.
         if decisions.wake is None:
             self._agenda.remove(Key("task", state.key))
         else:
             self._at(Key("task", state.key), decisions.wake)
 
-    async def _write_decision(
-        self, state: TaskState, progress: Progress, item: SlotDecision
+    async def _write_decisions(
+        self, state: TaskState, progress: Progress, items: tuple[SlotDecision, ...]
     ) -> None:
-        assert state.compiled is not None
-        execution = await self._launcher.decide_slot(state.compiled, item)
-        self._metrics.slots.labels(item.decision).inc(item.count)
-        if execution.is_run and execution.owner_uid == state.uid:
-            progress.started += 1
-        if execution.decision == "Miss":
-            progress.missed.append(item)
-        self._wake(Key("run", execution.key))
+        """Write in the order given. `started` counts exactly the runs up to the watermark, and both
+        move together, as they are reported together: after the last run of an instant.
+
+        A crash in between leaves executions from which `begin` finds both again."""
+        task = state.compiled
+        assert task is not None
+        started = 0
+        for item, following in zip_longest(items, items[1:]):
+            execution = state.executions.get(slot_name(task, item.slot))
+            if execution is None:
+                execution = await self._launcher.decide_slot(task, item)
+                self._metrics.slots.labels(item.decision).inc(item.count)
+                if execution.decision == "Miss":
+                    progress.missed.append(item)
+            self._wake(Key("run", execution.key))
+            if item.decision != "Run":
+                continue
+            started += execution.is_run and execution.owner_uid == state.uid
+            if following is None or following.slot.due > item.slot.due:
+                progress.watermark = max(progress.watermark, item.slot.due)
+                progress.started += started
+                started = 0
 
     async def _check_template(self, state: TaskState, progress: Progress) -> None:
         """Have the server check the Job template once per generation, as it would at admission: a
         typo that nobody refused then must not wait for the first slot to be found."""
         task = state.compiled
         if task is not None and not state.deleting:
-            manifest = trial_manifest(
-                state.namespace, state.name, orjson.loads(task.job_template)
-            )
+            manifest = trial_manifest(state.namespace, state.name, orjson.loads(task.job_template))
             try:
                 await self._api.create(
                     JOBS,
@@ -317,9 +328,7 @@ class Cycle:
         else:
             self._at(key, wait.until)
         if execution is not None:
-            self._at_latest(
-                Key("report", execution.task_key), self._clock.now() + self._interval
-            )
+            self._at_latest(Key("report", execution.task_key), self._clock.now() + self._interval)
 
     def _ended(self, task_key: str) -> None:
         """A run has ended: what it blocked may be decided, and people want to know."""

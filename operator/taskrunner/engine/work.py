@@ -41,10 +41,15 @@ class WorkQueue:
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
         self._workers = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more keys: the group that the workers live in is ending."""
+        self._closed = True
 
     def add(self, key: Key) -> None:
         """Have `key` handled as soon as a worker is free."""
-        if key in self._queued:
+        if key in self._queued or self._closed:
             return
         self._queued.add(key)
         if key in self._active:
@@ -74,6 +79,9 @@ class WorkQueue:
                     self._active.discard(key)
                 if key in self._queued:
                     self._waiting[key.subject].append(key)
+        except BaseException:
+            self.close()
+            raise
         finally:
             self._workers -= 1
 

@@ -1,0 +1,162 @@
+"""SIGKILL at every write of a run's life: the next leader finishes it, and starts nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from taskrunner.domain.instants import format_instant
+from taskrunner.ports import JOBS, LEASES, SCHEDULED_TASKS, TASK_EXECUTIONS, Resource
+from world import START, World
+
+PATH: list[tuple[str, str, Resource]] = [
+    # What one run under Allow writes, in order, after the first status of the task.
+    ("execution", "create", TASK_EXECUTIONS),
+    ("run Lease", "create", LEASES),
+    ("Job", "create", JOBS),
+    ("running", "patch", TASK_EXECUTIONS),
+    ("outcome", "patch", TASK_EXECUTIONS),
+    ("task status", "patch", SCHEDULED_TASKS),
+]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World() as world:
+        yield world
+
+
+async def test_the_path_of_a_run_is_the_list_of_crash_points(world: World) -> None:
+    """A new write on the path fails here until it has its crash tests."""
+    replica = await world.replica()
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(5)
+    before = len(replica.api.writes)
+    await world.clock.advance(60)
+    assert [(c.verb, c.resource) for c in replica.api.writes[before:]] == [
+        (verb, resource) for _, verb, resource in PATH
+    ]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+@pytest.mark.parametrize("point", range(len(PATH)), ids=[name for name, _, _ in PATH])
+@pytest.mark.parametrize("policy", ["Allow", "Forbid"])
+async def test_a_leader_killed_at_any_write_loses_nothing_and_doubles_nothing(
+    world: World, point: int, after: bool, policy: str
+) -> None:
+    first = await world.replica()
+    await world.replica(lead=False)
+    world.apply("hello", schedule="* * * * *", concurrencyPolicy=policy)
+    await world.clock.advance(5)
+    first.api.crash(at_write=point + 1, after=after)
+    await world.clock.advance(50)
+    assert first.api.crashed
+    await first.kill()
+    await world.replica()
+    await world.clock.advance(130)
+    assert world.started("hello") == [40, 100, 160]
+    assert world.decisions("hello")[-1] == (160, "Run", "Succeeded")
+    assert world.status("hello")["scheduledCount"] == 3
+    assert world.status("hello")["decidedUntil"] == format_instant(START + 160)
+
+
+@pytest.mark.parametrize("point", range(len(PATH) - 1), ids=[name for name, _, _ in PATH[:-1]])
+@pytest.mark.parametrize("after", [False, True], ids=["not written", "written, answer lost"])
+async def test_a_write_whose_answer_is_lost_is_finished_by_the_same_leader(
+    world: World, point: int, after: bool
+) -> None:
+    replica = await world.replica()
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(5)
+    _, verb, resource = PATH[point]
+    replica.api.fail(verb, resource, after=after)
+    await world.clock.advance(60)
+    assert world.started("hello") == [40]
+    assert world.decisions("hello") == [(40, "Run", "Succeeded")]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+@pytest.mark.parametrize("point", range(1, 6))
+async def test_a_leader_killed_while_catching_up_all_starts_each_slot_once(
+    world: World, point: int, after: bool
+) -> None:
+    world.apply("all", schedule="* * * * *", catchUp={"policy": "All"})
+    await world.clock.advance(290)
+    first = await world.replica(lead=False)
+    first.api.crash(at_write=point, after=after)
+    await first.lead()
+    await world.clock.advance(1)
+    await first.kill()
+    await world.replica()
+    await world.clock.advance(5)
+    assert world.started("all") == [40, 100, 160, 220, 280]
+    await world.clock.advance(10)
+    assert world.status("all")["scheduledCount"] == 5
+
+
+@pytest.mark.parametrize("point", range(1, 5))
+async def test_a_leader_killed_between_slots_of_one_instant_starts_the_others(
+    world: World, point: int
+) -> None:
+    schedules: list[dict[str, Any]] = [
+        {"name": name, "cron": "* * * * *", "arguments": {"SUITE": name}} for name in "abc"
+    ]
+    first = await world.replica()
+    world.apply("both", schedules=schedules)
+    await world.clock.advance(5)
+    first.api.crash(at_write=point)
+    await world.clock.advance(40)
+    await first.kill()
+    await world.replica()
+    await world.clock.advance(10)
+    assert world.started("both") == [40, 40, 40]
+    await world.clock.advance(20)
+    assert world.status("both")["scheduledCount"] == 3
+
+
+async def test_downtime_is_caught_up_with_the_latest_slot(world: World) -> None:
+    first = await world.replica()
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(50)
+    await first.kill()
+    await world.clock.advance(600)
+    await world.replica()
+    await world.clock.advance(5)
+    assert world.started("hello") == [40, 640]
+    (record,) = [e for e in world.executions("hello") if e["spec"]["decision"]["type"] == "Miss"]
+    assert record["spec"]["decision"]["count"] == 9
+    assert record["spec"]["decision"]["from"] == format_instant(START + 100)
+
+
+async def test_a_standby_writes_nothing(world: World) -> None:
+    standby = await world.replica(lead=False)
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(120)
+    assert not standby.api.writes
+
+
+async def test_a_leader_whose_lease_may_have_passed_on_writes_nothing(world: World) -> None:
+    replica = await world.replica()
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(30)
+    replica.term.seconds = 0.0
+    before = len(replica.api.writes)
+    await world.clock.advance(120)
+    assert len(replica.api.writes) == before
+
+
+async def test_a_re_created_task_does_not_run_a_slot_of_the_old_one_again(world: World) -> None:
+    await world.replica()
+    world.server.garbage = False
+    task = world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(42)
+    world.server.delete(SCHEDULED_TASKS, "team", "hello", uid=task["metadata"]["uid"])
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(10)
+    assert world.started("hello") == [40]
+    world.server.garbage = True
+    world.server.collect_garbage()
+    await world.clock.advance(60)
+    assert world.started("hello") == [40, 100]

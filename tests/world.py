@@ -1,0 +1,267 @@
+"""A small world for engine tests: one server, a Job controller, and replicas that can be killed.
+
+The server is the fake one of the contract tests; time moves only when a test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from fakes.api import Crash, FakeApi
+from fakes.clock import FakeClock, settle
+from fakes.server import FakeServer
+from taskrunner.domain.instants import format_instant, parse_instant
+from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.store import ExecutionSink, JobSink, Store
+from taskrunner.engine.tick import Cycle
+from taskrunner.kube.reflector import Reflector
+from taskrunner.metrics import Metrics
+from taskrunner.ports import (
+    CALENDARS,
+    JOBS,
+    SCHEDULED_TASKS,
+    TASK_EXECUTIONS,
+    Obj,
+    Resource,
+    Sink,
+)
+
+NS = "team"
+START = 1_790_000_000  # 2026-09-21T14:13:20Z: 40 s before a full minute
+TEMPLATE: Obj = {
+    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main"}]}}}
+}
+
+
+@dataclass
+class Held:
+    """A Lease that is ours for as long as a test says so."""
+
+    identity: str
+    epoch: int
+    seconds: float = 10.0
+
+    def remaining(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Recorded:
+    """ports.Events that remembers."""
+
+    events: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def record(self, regarding: Obj, *, kind: str, reason: str, message: str) -> None:
+        self.events.append((regarding["metadata"]["name"], kind, reason, message))
+
+
+class Replica:
+    """One process: caches, and a cycle when it leads."""
+
+    def __init__(self, server: FakeServer, clock: FakeClock, number: int) -> None:
+        self.api = FakeApi(clock, server)
+        self.clock = clock
+        self.store = Store()
+        self.events = Recorded()
+        self.metrics = Metrics()
+        self.term = Held(f"replica-{number}", number)
+        self.cycle: Cycle | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        sinks: dict[Resource, Sink] = {
+            CALENDARS: CalendarSink(self.store),
+            SCHEDULED_TASKS: TaskSink(self.store),
+            TASK_EXECUTIONS: ExecutionSink(self.store),
+            JOBS: JobSink(self.store),
+        }
+        self._watches = [
+            Reflector(self.api, clock, resource, sink, rng=lambda: 0.5)
+            for resource, sink in sinks.items()
+        ]
+
+    async def watch(self) -> None:
+        """Keep the caches up to date, as a standby does."""
+        for watch in self._watches:
+            self._tasks.append(asyncio.ensure_future(_until_dead(watch.run())))
+        await settle()
+
+    async def lead(self) -> None:
+        """Take over: list, then act."""
+        for watch in self._watches:
+            await watch.refresh()
+        self.cycle = Cycle(
+            api=self.api,
+            clock=self.clock,
+            store=self.store,
+            term=self.term,
+            events=self.events,
+            metrics=self.metrics,
+            shard="0",
+            parallel=16,
+            status_interval=10.0,
+        )
+        self._tasks.append(asyncio.ensure_future(_until_dead(self.cycle.run())))
+        await settle()
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing of it writes any more."""
+        self.api.crashed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+class World:
+    """Server, clock, Job controller and replicas."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(now=float(START))
+        self.server = FakeServer(self.clock)
+        self.run_for: dict[str, int | None] = {}
+        """Seconds that Jobs of a task run; None for ever. Default: 3."""
+        self.fail: set[str] = set()
+        """Tasks whose Jobs fail."""
+        self.jobs_created: list[str] = []
+        self._replicas: list[Replica] = []
+        self._controller: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> World:
+        self._controller = asyncio.ensure_future(self._control_jobs())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._controller is not None
+        self._controller.cancel()
+        await asyncio.gather(self._controller, return_exceptions=True)
+        for replica in self._replicas:
+            await replica.kill()
+
+    async def replica(self, *, lead: bool = True) -> Replica:
+        """A new process; the leader unless told otherwise."""
+        replica = Replica(self.server, self.clock, len(self._replicas) + 1)
+        self._replicas.append(replica)
+        await replica.watch()
+        if lead:
+            await replica.lead()
+        return replica
+
+    def apply(self, name: str, **spec: Any) -> Obj:
+        """Create a ScheduledTask, or replace the spec of the one that is there."""
+        body: Obj = {"metadata": {"name": name}, "spec": {"jobTemplate": TEMPLATE, **spec}}
+        present = self.server.objects(SCHEDULED_TASKS).get(name)
+        if present is None:
+            return self.server.create(SCHEDULED_TASKS, NS, body)
+        present["spec"] = body["spec"]
+        return self.server.replace(SCHEDULED_TASKS, NS, name, present)
+
+    def run_by_hand(self, name: str, task: str, **spec: Any) -> Obj:
+        """Create a Manual execution as a person does."""
+        body = {"metadata": {"name": name}, "spec": {"taskRef": {"name": task}, **spec}}
+        body["spec"].setdefault("type", "Manual")
+        return self.server.create(TASK_EXECUTIONS, NS, body)
+
+    def task(self, name: str) -> Obj:
+        return self.server.get(SCHEDULED_TASKS, NS, name)
+
+    def status(self, name: str) -> Obj:
+        return dict(self.task(name).get("status") or {})
+
+    def executions(self, task: str = "") -> list[Obj]:
+        """In the order of their names: for slots, of time."""
+        found = self.server.objects(TASK_EXECUTIONS).values()
+        return [e for e in found if task in ("", e["spec"]["taskRef"]["name"])]
+
+    def decisions(self, task: str) -> list[tuple[int, str, str]]:
+        """(seconds since the start of the test, decision, phase) of each execution."""
+        return [
+            (
+                _seconds(e["spec"].get("scheduledTime")),
+                e["spec"].get("decision", {}).get("type", ""),
+                e.get("status", {}).get("phase", ""),
+            )
+            for e in self.executions(task)
+        ]
+
+    def jobs(self) -> dict[str, Obj]:
+        return self.server.objects(JOBS)
+
+    def started(self, task: str) -> list[int]:
+        """Slots of the Jobs that were ever created, in seconds since the start of the test."""
+        prefix = f"{task}-"
+        names = [name for name in self.jobs_created if name.startswith(prefix)]
+        return sorted(int(name.removeprefix(prefix).split("-")[0]) - START for name in names)
+
+    async def _control_jobs(self) -> None:
+        """What the Job controller, scheduler and kubelet do, in seconds of the clock."""
+        seen: set[str] = set()
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                changed = self.server.changed()
+                for name, job in self.jobs().items():
+                    if job["metadata"]["uid"] not in seen:
+                        seen.add(job["metadata"]["uid"])
+                        self.jobs_created.append(name)
+                        running.add(asyncio.ensure_future(self._run(job)))
+                await changed
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, job: Obj) -> None:
+        task = job["metadata"].get("labels", {}).get("taskrunner.dev/task", "")
+        started = format_instant(self.clock.now())
+        if not self._set_job_status(job, {"startTime": started, "active": 1, "ready": 1}):
+            return
+        seconds = self.run_for.get(task, 3)
+        if seconds is None:
+            return
+        await self.clock.sleep(seconds)
+        now = format_instant(self.clock.now())
+        failed = task in self.fail
+        condition = {
+            "type": "Failed" if failed else "Complete",
+            "status": "True",
+            "lastTransitionTime": now,
+        }
+        if failed:
+            condition |= {
+                "reason": "BackoffLimitExceeded",
+                "message": "Job has reached the specified backoff limit",
+            }
+        done: Obj = {"startTime": started, "active": 0, "ready": 0, "conditions": [condition]}
+        self._set_job_status(job, done if failed else done | {"completionTime": now})
+
+    def _set_job_status(self, job: Obj, status: Obj) -> bool:
+        meta = job["metadata"]
+        present = self.jobs().get(meta["name"])
+        if present is None or present["metadata"]["uid"] != meta["uid"]:
+            return False
+        self.server.patch(
+            JOBS, meta["namespace"], meta["name"], {"status": status}, subresource="status"
+        )
+        return True
+
+
+def phases(executions: Iterable[Obj]) -> list[str]:
+    """The phase of each execution."""
+    return [e.get("status", {}).get("phase", "") for e in executions]
+
+
+async def _until_dead(work: Any) -> None:
+    with suppress(Crash):
+        try:
+            await work
+        except BaseExceptionGroup as group:
+            # A crash inside a task group: the process is dead, and so are its other tasks.
+            if group.subgroup(Crash) is None:
+                raise
+
+
+def _seconds(text: str | None) -> int:
+    return parse_instant(text) - START if text else -1
