@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import binaries, packages, paths, processes, supervisor, versions
+from testbed import binaries, image, packages, paths, processes, supervisor, versions
 from testbed.cluster import Cluster
 from testbed.errors import MissingPartError, TestbedError
 from testbed.spec import ClusterSpec
@@ -133,6 +133,7 @@ def _prepare(options: argparse.Namespace) -> None:
         programs += versions.PROGRAMS_FOR_NODES["real"]
         try:
             packages.install()
+            image.archive()  # and with it the base image
         except MissingPartError as error:
             binaries.to_stderr(str(error))
     binaries.ensure(dict.fromkeys(programs), options.version)
