@@ -118,8 +118,12 @@ class Api(Protocol):
         subresource: str = "",
         timeout: float | None = None,
     ) -> Obj:
-        """JSON merge patch (RFC 7386); a `metadata.resourceVersion` or `metadata.uid` in the patch
-        is a precondition. Raises Conflict, NotFound."""
+        """JSON merge patch (RFC 7386); a `metadata.resourceVersion` in the patch is a precondition.
+
+        `metadata.uid` is one only without a subresource: a write of the status keeps the metadata
+        that is there, and the server says nothing. A uid is not to be relied on; a version is.
+        Raises Conflict, NotFound.
+        """
         ...
 
     async def delete(

@@ -4,7 +4,6 @@ One `FakeServer` may be shared by several `FakeApi`s, each the client of one pro
 the state and the other processes go on.
 """
 
-# ruff: noqa: ASYNC109 -- `timeout` is the port's.
 from __future__ import annotations
 
 import asyncio
@@ -225,6 +224,7 @@ class FakeApi:
         uid: str,
         resource_version: str = "",
         propagation: Propagation = "Background",
+        timeout: float | None = None,
     ) -> None:
         call = self._note("delete", resource, namespace, name)
         await self._perform(

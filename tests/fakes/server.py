@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from fakes.selectors import matches
-from taskrunner.errors import AlreadyExists, Conflict, NotFound, Refused
+from taskrunner.errors import AlreadyExists, Conflict, NotFound, Refused, Transient
 from taskrunner.ports import Clock, Obj, Propagation, Resource
 
 Key = tuple[str, str, str, str]
@@ -88,7 +88,8 @@ class FakeServer:
         obj = _copy(body)
         metadata = obj.setdefault("metadata", {})
         if metadata.get("resourceVersion"):
-            raise _refused("resourceVersion should not be set on objects to be created", 400)
+            # The storage says so, too late for a better code than 500.
+            raise Transient("resourceVersion should not be set on objects to be created", code=500)
         if metadata.setdefault("namespace", namespace) != namespace:
             raise _refused("the namespace of the object does not match the request", 400)
         self._uids += 1
@@ -128,6 +129,8 @@ class FakeServer:
         old = self._existing(resource, namespace, name)
         new = _copy(body)
         metadata = new.setdefault("metadata", {})
+        if metadata.get("uid") not in (None, "", old["metadata"]["uid"]):
+            raise _conflict(resource, name, "Precondition failed: UID in precondition")
         if not metadata.get("resourceVersion") and resource.plural not in _UNCONDITIONAL_UPDATE:
             raise _refused("metadata.resourceVersion: must be specified for an update", 422)
         return self._update(resource, key, old, new, subresource="")
@@ -161,10 +164,13 @@ class FakeServer:
         self._served(resource)
         old = self._existing(resource, namespace, name)
         metadata = old["metadata"]
-        _precondition("UID", uid, metadata["uid"], resource, name)
-        _precondition(
-            "ResourceVersion", resource_version, metadata["resourceVersion"], resource, name
-        )
+        for field, wanted, found in (
+            ("UID", uid, metadata["uid"]),
+            ("ResourceVersion", resource_version, metadata["resourceVersion"]),
+        ):
+            if wanted and wanted != found:
+                text = f"the {field} in the precondition ({wanted}) does not match the {field} in"
+                raise _conflict(resource, name, f"{text} record ({found})")
         if propagation == "Orphan":
             self._orphan(metadata["uid"])
         new = _copy(old)
@@ -225,7 +231,8 @@ class FakeServer:
     ) -> Obj:
         """A PUT of a Lease that does not exist creates it, unless it names another's uid."""
         new = _copy(body)
-        _precondition("UID", new["metadata"].get("uid", ""), "", resource, name)
+        if uid := new["metadata"].get("uid"):
+            raise _conflict(resource, name, f"Precondition failed: UID in precondition: {uid}")
         new["metadata"].pop("resourceVersion", None)
         return self.create(resource, namespace, new)
 
@@ -233,15 +240,11 @@ class FakeServer:
         was, metadata = old["metadata"], new["metadata"]
         if metadata.get("name", was["name"]) != was["name"]:
             raise _refused("the name of the object does not match the name on the URL", 400)
-        _precondition("UID", metadata.get("uid", ""), was["uid"], resource, was["name"])
         if metadata.get("resourceVersion") not in (None, "", was["resourceVersion"]):
-            raise Conflict(
-                f'Operation cannot be fulfilled on {_qualified(resource)} "{was["name"]}": the '
-                "object has been modified; please apply your changes to the latest version and "
-                "try again",
-                code=409,
-                reason="Conflict",
-            )
+            raise _conflict(resource, was["name"], "the object has been modified; please try again")
+        if not subresource and metadata.get("uid") not in (None, "", was["uid"]):
+            # A write of the status keeps the metadata that is there, whatever it says.
+            raise Conflict("metadata.uid: field is immutable", code=422, reason="Invalid")
         if subresource == "status":
             new = {**old, "status": new.get("status")}
             if new["status"] is None:
@@ -382,14 +385,9 @@ def _system_fields(metadata: Obj, was: Obj) -> Obj:
     return kept
 
 
-def _precondition(what: str, wanted: str, found: str, resource: Resource, name: str) -> None:
-    if wanted and wanted != found:
-        raise Conflict(
-            f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": Precondition '
-            f"failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
-            code=409,
-            reason="Conflict",
-        )
+def _conflict(resource: Resource, name: str, why: str) -> Conflict:
+    text = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
+    return Conflict(text, code=409, reason="Conflict")
 
 
 def _qualified(resource: Resource) -> str:

@@ -1,6 +1,5 @@
 """Open watches of the fake API server."""
 
-# ruff: noqa: ASYNC109 -- the server's time-out for a watch.
 from __future__ import annotations
 
 import asyncio

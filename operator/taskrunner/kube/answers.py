@@ -25,6 +25,9 @@ _LONGEST_PAUSE = 60.0
 # ResourceQuota answers 403, although waiting helps (k8s.io/apiserver, resourcequota/controller.go).
 _QUOTA = re.compile(r"exceeded quota: |status unknown for quota: |failed quota: ")
 
+# A patch that names the uid of an object that was deleted and created anew since.
+_OTHER_UID = re.compile(r"metadata\.uid: Invalid value: .*field is immutable")
+
 _WARNING = re.compile(r'^299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
@@ -67,6 +70,8 @@ def _kind(code: int, reason: str, sentence: str, *, creating: bool) -> type[ApiE
         return Gone
     if code in (408, 425, 429) or code >= 500:
         return Transient
+    if code == 422 and _OTHER_UID.search(sentence):
+        return Conflict
     if code == 403 and _QUOTA.search(sentence):
         return Transient
     return Refused

@@ -1,6 +1,5 @@
 """The one client of the API server: aiohttp and orjson, objects as plain dicts (ADR 0003)."""
 
-# ruff: noqa: ASYNC109 -- the port's `timeout` also goes to the server, as a query parameter.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -168,13 +167,15 @@ class ApiClient:
         uid: str,
         resource_version: str = "",
         propagation: Propagation = "Background",
+        timeout: float | None = None,
     ) -> None:
         preconditions = {"uid": uid}
         if resource_version:
             preconditions["resourceVersion"] = resource_version
         options = {"preconditions": preconditions, "propagationPolicy": propagation}
-        url = f"{_path(resource, namespace, name)}?timeout={self._timeout:.3f}s"
-        await self._call("delete", "DELETE", resource, url, body=options)
+        limit = self._timeout if timeout is None else timeout
+        url = f"{_path(resource, namespace, name)}?timeout={limit:.3f}s"
+        await self._call("delete", "DELETE", resource, url, body=options, timeout=timeout)
 
     # --- the reflector's Source -----------------------------------------------------------------
 
