@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -154,7 +155,7 @@ class Cluster(BaseCluster):
 
     # --- access -----------------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def api(self) -> Api:
         """Direct requests as the user who may do everything."""
         certificate, key = self.issue_certificate("testbed-admin", ["system:masters"])

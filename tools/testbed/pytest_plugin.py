@@ -47,10 +47,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.option.collectonly or config.getoption("--cluster") != "local":
         return
-    if not any(item.get_closest_marker("cluster") for item in session.items):
-        return
+    programs: set[str] = set()
+    for marker, nodes in (("cluster", "simulated"), ("e2e", "real")):
+        if any(item.get_closest_marker(marker) for item in session.items):
+            programs.update(versions.PROGRAMS_FOR_NODES[nodes])
     version = config.getoption("--k8s-version")
-    programs = versions.PROGRAMS_FOR_NODES["simulated"]
     if not binaries.missing(programs, version):
         return
     with contextlib.suppress(MissingPartError):  # each test that needs them says so
