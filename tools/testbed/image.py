@@ -34,6 +34,7 @@ _CONTEXT = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICEN
 _CONTEXT_TREES = ("requirements", "operator")
 _LOCKS = ("build.txt", "runtime.txt")
 _PYTHON = "3.11"
+_MOST_LAYERS = 300  # about thirty builds
 _NEWEST_GLIBC = 36  # of the base image; wheels are named after the glibc 2.N they were built for
 
 
@@ -101,8 +102,6 @@ def _wheelhouse(progress: Progress) -> Path:
         command += ["--requirement", str(lock)]
     _run(command)
     partial.rename(target)
-    # The layers made with other dependencies are of no more use; those of earlier code are small.
-    _buildah("rmi", "--prune", check=False)
     return target
 
 
@@ -142,7 +141,15 @@ def _build(target: Path, base: Path, wheels: Path) -> None:
     built = scratch / "image.tar"
     _buildah("push", "--quiet", trust, PRODUCT_IMAGE, f"docker-archive:{built}:{PRODUCT_IMAGE}")
     built.rename(target)
+    _forget_old_layers()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _forget_old_layers() -> None:
+    """Every build leaves its layers, which make the next one fast. Now and then, start afresh."""
+    unnamed = _buildah("images", "--all", "--quiet", "--filter=dangling=true").split()
+    if len(unnamed) > _MOST_LAYERS:
+        _buildah("rmi", "--prune")
 
 
 def _version() -> str:
