@@ -87,7 +87,10 @@ def test_kubeconfigs_are_readable_for_their_owner_only(cluster: BaseCluster) -> 
 
 def test_the_audit_log_counts_the_writes_of_one_user(cluster: BaseCluster, namespace: str) -> None:
     user = f"writer-{secrets.token_hex(3)}"
-    writer = cluster.kubeconfig_for(user, groups=("system:masters",))
+    writer = cluster.kubeconfig_for(user)
+    cluster.kubectl(
+        "create", "rolebinding", "w", f"-n={namespace}", "--clusterrole=edit", f"--user={user}"
+    )
     cluster.kubectl("get", "configmaps", f"-n={namespace}", kubeconfig=writer)
     mark = cluster.audit_mark()
     for name in ("a", "b"):

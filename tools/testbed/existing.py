@@ -35,9 +35,10 @@ class ExistingCluster(BaseCluster):
         """Look at a cluster.
 
         Args:
-            source: a kubeconfig, or several with colons between; by default what kubectl uses.
+            source: a kubeconfig, or several with colons between; by default the variable
+                KUBECONFIG. What kubectl would use without it might be somebody's production.
         """
-        self._source = source
+        self._source = source or os.environ.get("KUBECONFIG")
         self.dir = Path(tempfile.mkdtemp(prefix="testbed-existing-"))
 
     def start(self) -> None:
@@ -47,20 +48,27 @@ class ExistingCluster(BaseCluster):
             MissingPartError: the kubeconfig names no cluster.
             TestbedError: the API server does not answer.
         """
-        environment = dict(os.environ)
-        if self._source is not None:
-            environment["KUBECONFIG"] = self._source
+        try:
+            self._connect()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _connect(self) -> None:
+        if not self._source:
+            raise MissingPartError(
+                "KUBECONFIG is not set: let it name a cluster that may be used for tests."
+            )
         done = subprocess.run(
             [str(self.bin("kubectl")), "config", "view", "--minify", "--flatten", "-o", "json"],
-            env=environment,
+            env={**os.environ, "KUBECONFIG": self._source},
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode != 0:
             raise MissingPartError(
-                "There is no current cluster: set KUBECONFIG to one that may be used for tests "
-                f"(kubectl says: {done.stderr.strip()})."
+                f"KUBECONFIG={self._source} names no cluster (kubectl says: {done.stderr.strip()})."
             )
         cluster = json.loads(done.stdout)["clusters"][0]["cluster"]
         self.url = cluster["server"]
@@ -155,12 +163,8 @@ class KindCluster(ExistingCluster):
         self._keep = keep
         self._made: Any = None
 
-    def start(self) -> None:
-        """Make the cluster (usually 1 min) and wait until it is ready.
-
-        Raises:
-            MissingPartError: Docker is missing, or pytest-kind.
-        """
+    def _connect(self) -> None:
+        """Make the cluster (usually 1 min) before it is looked at."""
         if shutil.which("docker") is None:
             raise MissingPartError(
                 "Docker is missing, and kind needs it: install it, or use --cluster=local."
@@ -178,13 +182,17 @@ class KindCluster(ExistingCluster):
                 kind_path=Path(self._program) if self._program else None,
             )
             self._made.kind_path = self._made.kind_path.absolute()
-        self._made.create()
+        try:
+            self._made.create()
+        except subprocess.CalledProcessError as error:
+            raise TestbedError(f"kind failed; the lines above say why ({error}).") from None
         self._source = str(self._made.kubeconfig_path)
-        super().start()
+        super()._connect()
 
     def stop(self) -> None:
         if self._made is not None and not self._keep:
-            self._made.delete()
+            with contextlib.suppress(subprocess.CalledProcessError):  # kind has said why
+                self._made.delete()
         super().stop()
 
 
