@@ -112,7 +112,8 @@ def _named_skips() -> Generator[None, Any, Any]:
     try:
         return (yield)
     except UnsupportedError as error:
-        pytest.skip(str(error))
+        # With the place of the test, not of this line.
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from None
     except MissingPartError as error:
         skip_missing(str(error))
 

@@ -39,7 +39,7 @@ def skip_missing(reason: str) -> NoReturn:
 
     if os.environ.get("CI") == _IN_CI:
         pytest.fail(f"{reason} (With CI=true a missing part is a failure.)", pytrace=False)
-    pytest.skip(reason)
+    raise pytest.skip.Exception(reason, _use_item_location=True)
 
 
 def _missing(part: str) -> str | None:
