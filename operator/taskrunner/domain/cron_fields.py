@@ -25,7 +25,7 @@ _RANGE = re.compile(r"([0-9A-Z]+)(?:-([0-9A-Z]+))?(?:/([^/]*))?", re.IGNORECASE)
 _NEAREST = re.compile(r"([0-9]+)W", re.IGNORECASE)
 _FROM_END = re.compile(r"L-([0-9]+)", re.IGNORECASE)
 _NTH = re.compile(r"([0-9A-Z]+)#([0-9]+)", re.IGNORECASE)
-_LAST = re.compile(r"([0-9]|[A-Z]{3})L", re.IGNORECASE)
+_LAST = re.compile(r"([0-9]+|[A-Z]{3})L", re.IGNORECASE)
 
 
 class CronError(TaskrunnerError):

@@ -26,6 +26,19 @@ LATEST = (date(LATEST_YEAR, 1, 1).toordinal() - EPOCH_ORDINAL) * 86400
 
 _CANONICAL = frozenset({"UTC", "GMT"})
 """Short names that are links in the database but in everyone's use, so never called deprecated."""
+_BETTER = {
+    "Africa/Asmera": "Africa/Asmara",
+    "Africa/Timbuktu": "Africa/Bamako",
+    "America/Coral_Harbour": "America/Atikokan",
+    "America/Virgin": "America/St_Thomas",
+    "Antarctica/South_Pole": "Antarctica/McMurdo",
+    "Atlantic/Jan_Mayen": "Arctic/Longyearbyen",
+    "Iceland": "Atlantic/Reykjavik",
+    "Pacific/Ponape": "Pacific/Pohnpei",
+    "Pacific/Truk": "Pacific/Chuuk",
+    "Pacific/Yap": "Pacific/Chuuk",
+}
+"""Where the database links over a border: the name with the same rules in the same country."""
 
 
 class ZoneError(TaskrunnerError):
@@ -157,10 +170,11 @@ def _deprecated() -> dict[str, str]:
         if line.startswith("L "):
             _, target, link = line.split()
             links[link] = target
+    old = links.keys() - current - _CANONICAL
     return {
-        link: "UTC" if _final(links, link) == "Etc/UTC" else _final(links, link)
-        for link in links
-        if link not in current and link not in _CANONICAL and not link.startswith("Etc/")
+        link: _BETTER.get(link) or _final(links, link).replace("Etc/UTC", "UTC")
+        for link in old
+        if not link.startswith("Etc/")
     }
 
 
@@ -199,7 +213,8 @@ def _unknown(name: str) -> tuple[str, str]:
                 f'For a fixed offset write "{fixed}" (its sign counts west of Greenwich).',
             )
     near = nearest_zones(name)
-    if not near:
+    if not near or re.fullmatch(r"[A-Z]{3,5}", name):
+        # An abbreviation: what is spelled alike (CEST, EST) has nothing to do with it.
         return message, 'Write an IANA name such as "Europe/Berlin" or "UTC".'
     return message, "Did you mean " + " or ".join(f'"{zone}"' for zone in near) + "?"
 
