@@ -1,0 +1,247 @@
+"""The chart on a real API server: accepted whole, upgraded, uninstalled, and just enough rights.
+
+The cluster is one of its own, because definitions and roles are shared by all who use a cluster.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from charts import CHART, NAMESPACE, RELEASE, Helm, Json, Rendered
+from testbed import Cluster, ClusterSpec, CommandError, UnsupportedError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+WARN = {"pod-security.kubernetes.io/warn": "restricted"}
+CASES: dict[str, Json] = {
+    "default": {},
+    "one namespace": {"watchNamespace": "tasks"},
+    "no extras": {
+        "rbac": {"aggregateRoles": False},
+        "operator": {"podDisruptionBudget": {"enabled": False}},
+    },
+}
+NO_PODS: Json = {"operator": {"replicas": 0}}
+"""Simulated nodes run pods that do nothing; none are made."""
+TASK: Json = {
+    "apiVersion": "taskrunner.dev/v1alpha1",
+    "kind": "ScheduledTask",
+    "metadata": {"name": "kept"},
+    "spec": {
+        "schedule": "0 0 29 2 *",
+        "timeZone": "Etc/UTC",
+        "jobTemplate": {
+            "spec": {
+                "template": {
+                    "spec": {
+                        "restartPolicy": "Never",
+                        "containers": [{"name": "main", "image": "busybox:1.37"}],
+                    }
+                }
+            }
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def own(request: pytest.FixtureRequest, k8s_version: str) -> Iterator[Cluster]:
+    if request.config.getoption("--cluster") != "local":
+        raise UnsupportedError("These tests change what a whole cluster shares.")
+    with Cluster(ClusterSpec(name="chart", version=k8s_version, audit=True)) as cluster:
+        for name, labels in {NAMESPACE: RESTRICTED | WARN, "tasks": {}}.items():
+            metadata = {"name": name, "labels": labels}
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+            cluster.kubectl("create", "-f", "-", input=namespace)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def helm(own: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm(tmp_path_factory.mktemp("helm"), own.kubeconfig)
+
+
+@pytest.fixture
+def installed(own: Cluster, helm: Helm) -> Iterator[Helm]:
+    """The release is there, without pods; afterwards nothing is."""
+    helm.run("install", RELEASE, CHART, *_where(), values=NO_PODS)
+    yield helm
+    helm.run("uninstall", RELEASE, *_where(), "--ignore-not-found", "--wait")
+
+
+# --- objects --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("case", CASES)
+def test_the_server_accepts_every_object(own: Cluster, helm: Helm, case: str) -> None:
+    """Strictly, and without a warning: neither of the schema, of a deprecated version, nor of the
+    Pod Security Standard."""
+    rendered = Rendered(helm.template(CASES[case]))
+    names = {f"{obj['kind']}/{obj['metadata']['name']}" for obj in rendered}
+    assert len(names) == len(rendered.objects)
+    for obj in rendered:
+        if obj["kind"] != "Pod":  # its ServiceAccount would have to exist; see the next test
+            _dry_run(own, obj, "apply", "--server-side", "--force-conflicts")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_restricted_standard_admits_every_pod(own: Cluster, helm: Helm, case: str) -> None:
+    specs = Rendered(helm.template(CASES[case])).pod_specs
+    assert len(specs) >= 3
+    for spec in specs.values():
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"generateName": "chart-", "namespace": NAMESPACE},
+            "spec": {**spec, "serviceAccountName": "default"},
+        }
+        _dry_run(own, pod, "create")
+
+
+# --- life of a release ----------------------------------------------------------------------------
+
+
+def test_an_upgrade_brings_the_definitions_of_the_new_chart(
+    own: Cluster, installed: Helm, tmp_path: Path
+) -> None:
+    """Helm alone would leave them as they were at the first install."""
+    newer = tmp_path / "taskrunner"
+    shutil.copytree(CHART, newer)
+    file = newer / "files" / "crds" / "taskrunner.dev_scheduledtasks.yaml"
+    crd = yaml.safe_load(file.read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["later"] = {"type": "string", "description": "A field of the next version."}
+    file.write_text(yaml.safe_dump(crd))
+
+    assert "later" not in _fields(own)
+    installed.run("upgrade", RELEASE, newer, *_where(), values=NO_PODS)
+    assert "later" in _fields(own)
+    installed.run("rollback", RELEASE, "1", *_where())
+    assert "later" not in _fields(own)
+
+
+def test_definitions_and_tasks_outlive_an_uninstall(own: Cluster, installed: Helm) -> None:
+    own.kubectl("apply", "-n=tasks", "-f", "-", input=TASK)
+    said = installed.run("uninstall", RELEASE, *_where(), "--wait")
+
+    assert "CustomResourceDefinition" in said  # helm says what it kept
+    assert own.get("stask", "kept", "-n=tasks")["spec"]["schedule"] == "0 0 29 2 *"
+    kept = own.kubectl(
+        *("get", "all,sa,role,rolebinding,pdb,lease", f"-n={NAMESPACE}", "-o=name"),
+        f"-l=app.kubernetes.io/instance={RELEASE}",
+    )
+    assert kept == ""
+    roles = own.kubectl("get", "clusterrole,clusterrolebinding", "-o=name")
+    assert "taskrunner" not in roles
+
+    again = installed.run("install", RELEASE, CHART, *_where(), values=NO_PODS)
+    assert "STATUS: deployed" in again
+    assert own.get("stask", "kept", "-n=tasks")["metadata"]["name"] == "kept"
+
+
+def test_a_second_operator_is_told_that_the_definitions_are_there(
+    own: Cluster, installed: Helm
+) -> None:
+    with pytest.raises(CommandError, match=r"cannot be imported into the current release"):
+        installed.run("install", "second", CHART, "--namespace=tasks", values=NO_PODS)
+    values = {**NO_PODS, "crds": {"install": False}, "watchNamespace": "tasks"}
+    installed.run("install", "second", CHART, "--namespace=tasks", values=values)
+    installed.run("uninstall", "second", "--namespace=tasks", "--wait")
+
+
+# --- rights ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "may", "may_not"),
+    [
+        (
+            "view",
+            ["get scheduledtasks", "watch taskexecutions", "list calendars"],
+            ["create scheduledtasks", "delete taskexecutions"],
+        ),
+        (
+            "edit",
+            ["create scheduledtasks", "delete taskexecutions", "patch calendars"],
+            ["patch scheduledtasks/status", "patch taskexecutions/status"],
+        ),
+        (
+            "admin",
+            ["create scheduledtasks", "deletecollection taskexecutions"],
+            ["update scheduledtasks/status"],
+        ),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_users_get_their_rights_from_kubernetes_own_roles(
+    own: Cluster, role: str, may: list[str], may_not: list[str]
+) -> None:
+    user = f"user-{role}"
+    own.kubectl(
+        "create", "rolebinding", user, "-n=tasks", f"--clusterrole={role}", f"--user={user}"
+    )
+    try:
+        # The roles are aggregated by a controller, a moment later.
+        for question in may:
+            _eventually(partial(_may, own, user, "tasks", question), f"{user} may {question}")
+        assert [question for question in may_not if _may(own, user, "tasks", question)] == []
+        assert [question for question in may if _may(own, user, "default", question)] == []
+    finally:
+        own.kubectl("delete", "rolebinding", user, "-n=tasks")
+
+
+def _dry_run(cluster: Cluster, obj: Json, *command: str) -> None:
+    strict = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
+    said = cluster.kubectl(*command, *strict, "-f", "-", input=obj)
+    assert "(server dry run)" in said
+
+
+def _may(cluster: Cluster, user: str, namespace: str, question: str) -> bool:
+    """Whether the server's authorizer lets the user do it."""
+    verb, _, resource = question.partition(" ")
+    resource, _, subresource = resource.partition("/")
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": user,
+            "groups": ["system:authenticated"],
+            "resourceAttributes": {
+                "namespace": namespace,
+                "verb": verb,
+                "group": "taskrunner.dev",
+                "resource": resource,
+                "subresource": subresource,
+            },
+        },
+    }
+    answer = cluster.api.request(
+        "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review
+    )
+    return bool(answer["status"]["allowed"])
+
+
+def _fields(cluster: Cluster) -> set[str]:
+    crd = cluster.get("crd", "scheduledtasks.taskrunner.dev")
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return set(schema["properties"]["spec"]["properties"])
+
+
+def _where() -> tuple[str, ...]:
+    return (f"--namespace={NAMESPACE}",)
+
+
+def _eventually(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"After {seconds:g} s it is not so that {what}."
+        time.sleep(0.2)
