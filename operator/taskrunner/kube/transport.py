@@ -134,8 +134,12 @@ class Request:
         return self._response
 
     async def __aexit__(self, *_: object) -> None:
-        # A response that was read to its end goes back to the pool; a watch that was left, or an
-        # answer given up half way, closes its connection.
+        # A response that was read to its end has given its connection back to the pool. A watch
+        # that was left, or an answer given up half way, ends here and now: a polite end of TLS
+        # would wait for the other side, which may not be there any more.
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
         self._response.release()
 
 
