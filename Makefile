@@ -44,7 +44,7 @@ lock:  ## Resolve the dependencies anew and write requirements/*.txt (with hashe
 
 .PHONY: demo
 demo: setup  ## Start a cluster and the operator, and watch a first task run (ONCE=1: stop after the first runs).
-	@$(PY) -m testbed.demo $(if $(ONCE),--once)
+	@$(PY) -m demo $(if $(ONCE),--once)
 
 .PHONY: test
 test: setup  ## Set up everything and run every test (ARGS="-k name" to choose).

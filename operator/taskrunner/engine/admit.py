@@ -17,7 +17,7 @@ from taskrunner.domain.compile import compile_task
 from taskrunner.domain.instants import parse_instant
 from taskrunner.engine.store import Store, TaskState
 from taskrunner.engine.work import Key
-from taskrunner.errors import SpecError
+from taskrunner.errors import Problem, SpecError
 from taskrunner.ports import EventType, Obj
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def compile_into(state: TaskState, obj: Obj, store: Store) -> None:
         for name in state.calendar_names:
             found = store.calendars.get(f"{state.namespace}/{name}")
             if isinstance(found, SpecError):
-                raise found
+                raise _unusable(name, found)
             if found is not None:
                 calendars[name] = found
         state.compiled = compile_task(parse_scheduled_task(obj), calendars)
@@ -156,6 +156,17 @@ def compile_into(state: TaskState, obj: Obj, store: Store) -> None:
         state.compiled = None
         state.problems = error.problems
         log.info("task %s cannot be followed: %s", state.key, error)
+
+
+def _unusable(calendar: str, error: SpecError) -> SpecError:
+    return SpecError(
+        Problem(
+            "spec.calendars",
+            calendar,
+            f"The calendar cannot be followed: {error}",
+            "Correct the Calendar.",
+        )
+    )
 
 
 def _key(obj: Obj) -> str:

@@ -48,6 +48,8 @@ class Progress:
     missed: list[SlotDecision] = field(default_factory=list)
     """Missed ranges decided since the status was last written."""
     completed: bool = False
+    refused: bool = False
+    """The spec could not be followed when it was last looked at."""
     failures: int = 0
     """Errors in a row while handling the task; for backing off."""
 

@@ -194,6 +194,9 @@ class Cycle:
             await self._check_template(state, progress)
             self._at_latest(Key("report", key.name), self._clock.now())
         task = state.compiled
+        if (task is None) != progress.refused:
+            progress.refused = task is None
+            self._at_latest(Key("report", key.name), self._clock.now())
         if task is None or state.deleting:
             self._agenda.remove(key)
             return

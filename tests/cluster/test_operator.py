@@ -1,0 +1,273 @@
+"""The whole operator on a real control plane with simulated nodes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from replicas import OperatorProcess, eventually
+from testbed.base import BaseCluster
+from testbed.errors import CommandError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+Json = dict[str, Any]
+
+
+def task(name: str, *, seconds: int = 1, exit_code: int = 0, **spec: Any) -> Json:
+    """A ScheduledTask whose simulated pods run for `seconds`."""
+    annotations = {"testbed.taskrunner.dev/run-for": f"{seconds}s"}
+    if exit_code:
+        annotations["testbed.taskrunner.dev/exit-code"] = str(exit_code)
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}
+    template = {"metadata": {"annotations": annotations}, "spec": pod}
+    return {
+        "apiVersion": "taskrunner.dev/v1alpha1",
+        "kind": "ScheduledTask",
+        "metadata": {"name": name},
+        "spec": {
+            "jobTemplate": {"spec": {"backoffLimit": 0, "template": template}},
+            **spec,
+        },
+    }
+
+
+def every(seconds: int) -> list[Json]:
+    return [{"name": "often", "everySeconds": seconds, "anchor": "2026-01-01T00:00:00Z"}]
+
+
+class Team:
+    """A namespace with the CRDs, and the replicas of an operator that watches only it."""
+
+    def __init__(self, cluster: BaseCluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.name = f"team-{uuid.uuid4().hex[:6]}"
+        self._directory = directory
+        self.replicas: list[OperatorProcess] = []
+        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        cluster.kubectl("create", "namespace", self.name)
+
+    def start(self, **settings: str) -> OperatorProcess:
+        """One more replica."""
+        log = self._directory / f"replica-{len(self.replicas) + 1}.log"
+        replica = OperatorProcess(Path(self.cluster.kubeconfig), self.name, log, **settings)
+        self.replicas.append(replica)
+        replica.wait_for_log("in sync")
+        return replica
+
+    def leader(self) -> OperatorProcess:
+        def leading() -> OperatorProcess | None:
+            alive = [r for r in self.replicas if r.process.poll() is None]
+            return next((r for r in alive if r.leads()), None)
+
+        return eventually(leading, "a leader", self.logs)
+
+    def stop(self) -> None:
+        for replica in self.replicas:
+            replica.stop()
+        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false")
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {r.identity}\n{r.log[-3000:]}" for r in self.replicas)
+
+    def kubectl(self, *arguments: str, obj: Json | None = None) -> str:
+        return self.cluster.kubectl(f"-n={self.name}", *arguments, input=obj)
+
+    def apply(self, obj: Json) -> None:
+        self.kubectl("apply", "-f", "-", obj=obj)
+
+    def get(self, kind: str, name: str) -> Json:
+        return dict(self.cluster.get(f"-n={self.name}", kind, name))
+
+    def list(self, kind: str, of: str = "") -> list[Json]:
+        selector = [f"-l=taskrunner.dev/task={of}"] if of else []
+        return list(self.cluster.get(f"-n={self.name}", kind, *selector)["items"])
+
+    def succeeded(self, of: str) -> list[Json]:
+        found = self.list("texec", of)
+        return [e for e in found if e.get("status", {}).get("phase") == "Succeeded"]
+
+    def wait_for(self, check: Any, what: str, seconds: float = 30) -> Any:
+        return eventually(check, what, self.logs, seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def team(cluster: BaseCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """One replica, shared by the tests of this module."""
+    team = Team(cluster, tmp_path_factory.mktemp("operator"))
+    try:
+        team.start()
+        team.leader()
+        yield team
+    finally:
+        team.stop()
+
+
+def test_a_task_runs_on_time_to_its_end_and_its_status_says_so(team: Team) -> None:
+    team.apply(task("ten", schedules=every(10)))
+    team.wait_for(lambda: len(team.succeeded("ten")) >= 2, "two runs")
+    execution = team.succeeded("ten")[0]
+    assert execution["status"]["startLagMilliseconds"] < 1000
+    assert execution["spec"]["scheduledTime"][-2] == "0"
+    team.wait_for(lambda: "lastSuccessfulTime" in team.get("stask", "ten")["status"], "a status")
+    status = team.get("stask", "ten")["status"]
+    assert status["conditions"][0]["reason"] == "Planned"
+    job = team.list("job", "ten")[0]
+    assert job["metadata"]["ownerReferences"][0]["kind"] == "TaskExecution"
+    team.kubectl("delete", "stask", "ten")
+    team.wait_for(lambda: not team.list("job", "ten"), "the Jobs to go with their task")
+
+
+def test_kubectl_shows_what_matters(team: Team) -> None:
+    team.apply(task("shown", schedules=every(5), displayName="Shown"))
+    team.wait_for(lambda: len(team.succeeded("shown")) >= 1, "a run")
+    team.wait_for(lambda: "Succeeded" in team.kubectl("get", "stask", "shown"), "the last result")
+    header, row = team.kubectl("get", "stask", "shown").splitlines()
+    assert header.split()[:4] == ["NAME", "SCHEDULE", "SUSPEND", "ACTIVE"]
+    assert "often" in row
+    header, *rows = team.kubectl("get", "texec").splitlines()
+    assert header.split()[:4] == ["NAME", "TASK", "TYPE", "PHASE"]
+    assert any("Succeeded" in row and "shown" in row for row in rows)
+    team.kubectl("delete", "stask", "shown")
+
+
+def test_a_manual_run_starts_at_once_and_kubectl_can_wait_for_it(team: Team) -> None:
+    team.apply(task("by-hand"))
+    run = {
+        "apiVersion": "taskrunner.dev/v1alpha1",
+        "kind": "TaskExecution",
+        "metadata": {"name": "by-hand-now"},
+        "spec": {"taskRef": {"name": "by-hand"}},
+    }
+    team.apply(run)
+    team.kubectl("wait", "--for=condition=Complete", "--timeout=20s", "texec/by-hand-now")
+    owner = team.get("texec", "by-hand-now")["metadata"]["ownerReferences"][0]
+    assert owner["uid"] == team.get("stask", "by-hand")["metadata"]["uid"]
+
+
+def test_forbid_never_runs_two_at_once(team: Team) -> None:
+    team.apply(task("alone", seconds=4, schedules=every(2), concurrencyPolicy="Forbid"))
+    team.wait_for(lambda: len(team.succeeded("alone")) >= 2, "two runs", 40)
+    spans = sorted(
+        (e["status"]["startTime"], e["status"]["completionTime"]) for e in team.succeeded("alone")
+    )
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    team.kubectl("delete", "stask", "alone")
+
+
+def test_a_failing_job_is_told_with_its_reason(team: Team) -> None:
+    team.apply(task("fails", exit_code=3, schedules=every(5)))
+
+    def failed() -> list[Json]:
+        found = team.list("texec", "fails")
+        return [e for e in found if e.get("status", {}).get("phase") == "Failed"]
+
+    execution = team.wait_for(failed, "a failed run")[0]
+    assert execution["status"]["reason"] == "JobFailed"
+    team.kubectl("delete", "stask", "fails")
+    events = team.kubectl("get", "events", "-o=yaml")
+    assert any(e["reason"] == "JobFailed" for e in yaml.safe_load(events)["items"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        pytest.param({"schedule": "61 * * * *"}, ["spec.schedule", "61"], id="minute 61"),
+        pytest.param(
+            {"schedule": "* * * * *", "timeZone": "Europe/Berlim"},
+            ["spec.timeZone", "Europe/Berlim", "Europe/Berlin"],
+            id="unknown zone",
+        ),
+        pytest.param({"schedule": "0 0 30 2 *"}, ["spec.schedule", "0 0 30 2 *"], id="30 February"),
+    ],
+)
+def test_what_only_compiling_finds_is_told_in_a_condition(
+    team: Team, spec: Json, told: list[str]
+) -> None:
+    name = f"bad-{uuid.uuid4().hex[:4]}"
+    team.apply(task(name, **spec))
+
+    def ready() -> Json | None:
+        conditions = team.get("stask", name).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == "Ready"), None)
+
+    condition = team.wait_for(ready, "the condition Ready")
+    assert condition["status"] == "False"
+    for text in told:
+        assert text in condition["message"]
+    team.kubectl("delete", "stask", name)
+
+
+def test_a_typo_in_the_pod_template_is_told_in_a_condition(team: Team) -> None:
+    bad = task("typo", schedule="* * * * *")
+    bad["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["imag"] = "x"
+    team.apply(bad)
+
+    def message() -> str:
+        conditions = team.get("stask", "typo").get("status", {}).get("conditions", [])
+        return str(conditions[0]["message"]) if conditions else ""
+
+    assert "imag" in team.wait_for(message, "the condition")
+    team.kubectl("delete", "stask", "typo")
+
+
+def test_what_the_schema_finds_is_refused_at_apply(team: Team) -> None:
+    for spec, told in (
+        ({"schedul": "* * * * *"}, 'unknown field "spec.schedul"'),
+        ({"suspend": "yes"}, "spec.suspend"),
+        ({"schedule": "* * * * *", "schedules": every(5)}, "only one of schedule and schedules"),
+        ({"retryPolicy": {"maxRetries": 1}}, "not supported"),
+    ):
+        with pytest.raises(CommandError) as error:
+            team.apply(task("refused", **spec))
+        assert told in error.value.stderr
+
+
+def test_an_idle_task_costs_no_write_and_carries_nothing_of_ours(team: Team) -> None:
+    team.apply(task("yearly", schedule="0 0 1 1 *"))
+    team.wait_for(lambda: team.get("stask", "yearly").get("status"), "the first status")
+    time.sleep(1)
+    since = team.cluster.audit_mark()
+    time.sleep(12)
+    written = [
+        (event["verb"], event["objectRef"]["resource"], event["objectRef"].get("name"))
+        for event in team.cluster.audit_events(since=since, user_agent="taskrunner/", writes=True)
+        if event["objectRef"]["resource"] != "leases" and "yearly" in event["requestURI"]
+    ]
+    assert written == []
+    found = team.get("stask", "yearly")["metadata"]
+    assert set(found.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
+    assert "finalizers" not in found
+    team.kubectl("delete", "stask", "yearly")
+
+
+@pytest.mark.parametrize(("seconds", "limit"), [(1, 7.5), (12, 8.5)])
+def test_api_writes_per_run(team: Team, seconds: int, limit: float) -> None:
+    name = f"count-{seconds}"
+    limits = {"successfulJobsHistoryLimit": 1}
+    team.apply(task(name, seconds=seconds, schedules=every(15), **limits))
+    team.wait_for(lambda: len(team.succeeded(name)) >= 1, "the first run", 60)
+    since, before = team.cluster.audit_mark(), _scheduled(team, name)
+    time.sleep(60)
+    runs = _scheduled(team, name) - before
+    events = list(team.cluster.audit_events(since=since, user_agent="taskrunner/", writes=True))
+    mine = [e for e in events if f"/{name}" in e["requestURI"] or _creates(e, name)]
+    assert runs >= 3
+    assert len(mine) / runs <= limit, [(e["verb"], e["objectRef"]["resource"]) for e in mine]
+    team.kubectl("delete", "stask", name)
+
+
+def _creates(event: Json, name: str) -> bool:
+    return event["verb"] == "create" and str(event["objectRef"].get("name", "")).startswith(name)
+
+
+def _scheduled(team: Team, name: str) -> int:
+    return int(team.get("stask", name)["status"].get("scheduledCount", 0))
