@@ -16,6 +16,8 @@ MAX_SHIFT_DAYS: Final = 31
 slot is then skipped."""
 LOOK_AHEAD: Final = (MAX_SHIFT_DAYS + 2) * DAY
 """No slot is due earlier than this before its nominal time; two days for changes of the clock."""
+QUIET: Final = DAY + 3 * 3600
+"""A day however the clock is changed meanwhile."""
 _MAX_MOVES: Final = 16
 """Deferrals of one slot from calendar to calendar, before it counts as excluded for good."""
 
@@ -102,6 +104,25 @@ def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int | Non
         max((edge for edge in begins if edge is not None), default=0),
         min((edge for edge in ends if edge is not None), default=None),
     )
+
+
+def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
+    """Whether the day before the instant is a business day all through, for all calendars.
+
+    Then no slot at or after the instant is moved back beyond that day: on its way it would come by
+    the same wall clock time of that day and stop there.
+    """
+    begin = instant - QUIET
+    for use in uses:
+        calendar = use.calendar
+        if not calendar.on_business_day(begin) or not calendar.on_business_day(instant):
+            return False
+        if not calendar.on_business_day(instant - DAY):
+            return False
+        edge = calendar.next_edge(begin)
+        if edge is not None and edge <= instant:
+            return False
+    return True
 
 
 def _business_day(

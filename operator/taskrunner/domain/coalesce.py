@@ -20,8 +20,8 @@ from taskrunner.domain.merge import nominal_before
 from taskrunner.domain.zones import Zone
 
 _LOOKED_AT: Final = 32
-"""Slots before the target that are looked at. The last one nearly always settles it; more are
-needed only when another calendar takes out the last ones before a blackout ends."""
+"""Slots before the end of a blackout that are looked at. The last one nearly always settles it;
+more are needed only when another calendar takes out the last ones."""
 
 
 def coalesces(task: CompiledTask, index: int, nominal: int, target: int) -> bool:
@@ -29,41 +29,55 @@ def coalesces(task: CompiledTask, index: int, nominal: int, target: int) -> bool
     kind = task.classes[index]
     if target > nominal and _is_slot(task, kind, target):
         return True  # the target's own slot: no calendar excludes a target
-    candidates = _candidates(task, index, nominal, target)
+    candidates = _candidates(task, kind, nominal, target)
     return any(_lands(task, kind, other, target) for other in candidates)
 
 
-def _candidates(task: CompiledTask, index: int, nominal: int, target: int) -> Iterator[int]:
-    """Later slots that may end up at `target`, whatever the action that takes them there."""
-    kind = task.classes[index]
-    actions = {use.action for use in task.calendars}
+def _candidates(task: CompiledTask, kind: int, nominal: int, target: int) -> Iterator[int]:
+    """Instants of later slots that may end up at `target`, whichever action takes them there."""
+    actions = {use.action for use in task.calendars} - {"Skip"}
+    if actions == {"Defer"}:
+        yield from _slots_back(task, kind, target, nominal, _LOOKED_AT)
+        return
+    last = target
+    for zone in _zones(task, kind):
+        before = _days_off(task, zone, target, -1) if "NextBusinessDay" in actions else []
+        after = _days_off(task, zone, target, 1) if "PreviousBusinessDay" in actions else []
+        yield from (day for day in (*before, *after) if day > nominal)
+        last = max(last, *after) if after else last
     if "Defer" in actions:
-        other = nominal_before(task, target, kind)
-        for _ in range(_LOOKED_AT):
-            if other is None or other <= nominal:
-                break
-            yield other
-            other = nominal_before(task, other, kind)
-    zones = {
-        e.zone.name: e.zone for e, k in zip(task.entries, task.classes, strict=True) if k == kind
-    }
-    for zone in zones.values():
-        if "NextBusinessDay" in actions:
-            yield from (d for d in _moved_days(task, zone, target, -1) if nominal < d < target)
-        if "PreviousBusinessDay" in actions:
-            yield from (d for d in _moved_days(task, zone, target, 1) if d > nominal)
+        # A slot may be deferred first and moved by days then. Moves by days are for schedules with
+        # few slots a day (`compile.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
+        yield from _slots_back(task, kind, last + 1, nominal, None)
 
 
-def _moved_days(task: CompiledTask, zone: Zone, target: int, step: int) -> Iterator[int]:
-    """The same wall clock time on the days around, as far as they are no business days."""
-    movers = [use for use in task.calendars if use.action.endswith("BusinessDay")]
+def _slots_back(
+    task: CompiledTask, kind: int, before: int, after: int, most: int | None
+) -> Iterator[int]:
+    """Slots of the class between two instants, the latest first; at most so many."""
+    other = nominal_before(task, before, kind)
+    while other is not None and other > after and most != 0:
+        yield other
+        most = None if most is None else most - 1
+        other = nominal_before(task, other, kind)
+
+
+def _days_off(task: CompiledTask, zone: Zone, target: int, step: int) -> list[int]:
+    """The wall clock time of `target` on the days next to it, up to the first business day."""
+    movers = [use.calendar for use in task.calendars if use.action.endswith("BusinessDay")]
+    found: list[int] = []
     for days in range(1, MAX_SHIFT_DAYS + 1):
         day = shift_days(zone, target, step * days)
-        if excluder(task.calendars, day) is None and all(
-            use.calendar.on_business_day(day) for use in movers
-        ):
-            return
-        yield day
+        if excluder(task.calendars, day) is None and all(m.on_business_day(day) for m in movers):
+            break
+        found.append(day)
+    return found
+
+
+def _zones(task: CompiledTask, kind: int) -> list[Zone]:
+    """The time zones of the entries of a class."""
+    pairs = zip(task.entries, task.classes, strict=True)
+    return list({entry.zone.name: entry.zone for entry, each in pairs if each == kind}.values())
 
 
 def _lands(task: CompiledTask, kind: int, other: int, target: int) -> bool:

@@ -66,10 +66,14 @@ def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
             heads[index] = timelines[index].previous_before(nominal)
 
 
-def nominal_after(task: CompiledTask, after: int) -> int | None:
-    """The first nominal instant after `after`."""
+def nominal_after(task: CompiledTask, after: int, only: int | None = None) -> int | None:
+    """The first nominal instant after `after`; with `only`, of that class of equal arguments."""
     after = max(after, task.first - 1)
-    fires = (entry.timeline.next_after(after) for entry in task.entries)
+    fires = (
+        entry.timeline.next_after(after)
+        for entry, kind in zip(task.entries, task.classes, strict=True)
+        if only is None or kind == only
+    )
     found = min((fire.time for fire in fires if fire is not None), default=None)
     return None if found is None or (task.end is not None and found >= task.end) else found
 

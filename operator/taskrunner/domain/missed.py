@@ -7,7 +7,7 @@ of more than that, only those that may run are, and the rest is counted (`missed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -126,19 +126,18 @@ def _resolve_many(
     task: CompiledTask, watermark: int, now: int, reason: str, left: int | None
 ) -> Undecided:
     """The same answer for so many slots that only those that may run are looked at."""
-    start = _latest(task, watermark, now)
-    exhausted = left is not None and len(start) >= left
-    until = now
-    if exhausted:
-        start = start[:left]
-        until = start[-1].due
+    able = _latest(task, watermark, now)
+    exhausted = left is not None and len(able) >= left
+    start = able[:left]
+    until = start[-1].due if exhausted else now
     ranges: list[MissedRange] = []
-    after = watermark
+    after, deferred = watermark, list[Slot]()
     for bound, why in _bounds(task, watermark, until, now, reason):
-        ranges += _counted(task, after, bound, why, start)
+        found, deferred = _counted(task, after, bound, why, able, deferred)
+        ranges += found
         after = bound
     upcoming = None if exhausted else next_slot(task, now)
-    merged = _merge_skips(ranges)
+    merged = _merged(ranges)
     return Undecided(tuple(start), merged, upcoming, now, completed=upcoming is None)
 
 
@@ -163,6 +162,7 @@ def _latest(task: CompiledTask, watermark: int, now: int) -> list[Slot]:
         late, latest = late + 1, slot.due
         if policy == "All" and late == task.catch_up.limit:
             break
+    found.reverse()
     return sorted(found, key=lambda slot: slot.due)
 
 
@@ -192,30 +192,43 @@ def _bounds(
 
 
 def _counted(
-    task: CompiledTask, after: int, until: int, why: str, start: list[Slot]
-) -> Iterator[MissedRange]:
-    """What is skipped and what is missed in a part of the time."""
+    task: CompiledTask, after: int, until: int, why: str, able: list[Slot], carried: list[Slot]
+) -> tuple[list[MissedRange], list[Slot]]:
+    """What is skipped and missed in a part of the time, and what belongs to the next part.
+
+    Lateness counts from the start. `carried` are slots of the part before that calendars defer into
+    this one; returned are those that are deferred from this part to a later time.
+    """
     counts = count_slots(task, after, until)
+    ranges = []
     for reason, skipped in counts.skipped.items():
         if skipped.count:
             slot = slot_at(task, skipped.last, reason)
-            yield MissedRange(
-                "Skip", reason, slot.message, slot, skipped.first, skipped.count, counts.exact
+            ranges.append(
+                MissedRange(
+                    "Skip", reason, slot.message, slot, skipped.first, skipped.count, counts.exact
+                )
             )
-    running = {(slot.nominal, slot.schedule) for slot in start if after < slot.due <= until}
-    count = counts.total - sum(each.count for each in counts.skipped.values()) - len(running)
-    if count <= 0:
-        return
-    last = next(
-        (s for s in runs_before(task, until, after) if (s.nominal, s.schedule) not in running), None
-    )
-    if last is None:
-        return
-    first = next(runs_after(task, after), last)
-    yield MissedRange("Miss", why, MESSAGES.get(why, ""), last, first.nominal, count, counts.exact)
+    runs = {(slot.nominal, slot.schedule) for slot in able}
+    missed = (s for s in runs_before(task, until, after) if (s.nominal, s.schedule) not in runs)
+    deferred = []
+    last = next(missed, None)
+    while last is not None and last.start > until:
+        deferred.append(last)
+        last = next(missed, None)
+    count = counts.total - sum(each.count for each in counts.skipped.values())
+    count -= sum(after < slot.due <= until for slot in able) + len(deferred) - len(carried)
+    if last is None and carried:
+        last = carried[0]
+    if count > 0 and last is not None:
+        first = min([next(runs_after(task, after), last).nominal, *(s.nominal for s in carried)])
+        ranges.append(
+            MissedRange("Miss", why, MESSAGES.get(why, ""), last, first, count, counts.exact)
+        )
+    return ranges, deferred
 
 
-def _merge_skips(ranges: list[MissedRange]) -> tuple[MissedRange, ...]:
+def _merged(ranges: list[MissedRange]) -> tuple[MissedRange, ...]:
     """One range for each reason: parts of the time were counted apart."""
     found: dict[tuple[str, str], MissedRange] = {}
     for each in ranges:

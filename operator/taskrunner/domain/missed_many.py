@@ -23,11 +23,11 @@ class Count:
     first: int = 0
     last: int = 0
 
-    def add(self, count: int, first: int, last: int) -> None:
-        if count > 0:
-            self.first = first if not self.count else min(self.first, first)
-            self.last = max(self.last, last)
-            self.count += count
+    def add(self, other: Count) -> None:
+        """Take in slots of another stretch."""
+        self.first = min(self.first, other.first) if self.count else other.first
+        self.last = max(self.last, other.last)
+        self.count += other.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +90,28 @@ def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, C
         _, end = stretch(task.calendars, at)
         end = high + 1 if end is None else min(end, high + 1)
         if excluder(task.calendars, at) is not None:
-            for reason, count, last in _skipped_in(task, at, end):
-                first = nominal_after(task, at - 1)
-                skipped[reason].add(count, at if first is None else first, last)
+            for reason, found in _skipped_in(task, at, end):
+                skipped[reason].add(found)
         at = end
     return at > high
 
 
-def _skipped_in(task: CompiledTask, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Reason, number and last nominal of the slots skipped in an excluded stretch, by class.
+def _skipped_in(task: CompiledTask, begin: int, end: int) -> Iterator[tuple[str, Count]]:
+    """The slots skipped in an excluded stretch, by class, with the reason.
 
     All slots of a class in the stretch go the same way but for the last: under Defer it may run.
     """
     for kind in dict.fromkeys(task.classes):
+        first = nominal_after(task, begin - 1, kind)
         last = nominal_before(task, end, kind)
-        if last is None or last < begin:
+        if first is None or last is None or first > last:
             continue
         count = _count(task, begin - 1, end - 1, kind)
         slot = _slot_of(task, last, kind)
         if slot.skip is not None:
-            yield slot.skip, count, last
-        elif count > 1:
-            before = nominal_before(task, last, kind)
-            yield COALESCED, count - 1, last if before is None else before
+            yield slot.skip, Count(count, first, last)
+        elif (before := nominal_before(task, last, kind)) is not None and before >= first:
+            yield COALESCED, Count(count - 1, first, before)
 
 
 def _slot_of(task: CompiledTask, nominal: int, kind: int) -> Slot:

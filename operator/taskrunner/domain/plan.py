@@ -20,7 +20,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, Placement, place
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, QUIET, Placement, place, quiet_before
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.hashing import spread
@@ -80,10 +80,18 @@ def walk(task: CompiledTask, after: int) -> Iterator[Slot]:
 
 
 def _in_due_order(task: CompiledTask, after: int) -> Iterator[Slot]:
-    """Like `walk`, when slots may be due up to LOOK_AHEAD before their nominal time."""
+    """Like `walk`, when slots may be due before their nominal time."""
     heap: list[tuple[int, int, int, Slot]] = []
     for count, slot in enumerate(_by_nominal(task, after)):
-        while heap and heap[0][0] < slot.nominal - LOOK_AHEAD:
+        # From here on, what is due before `horizon` is known.
+        horizon = slot.nominal - LOOK_AHEAD
+        if (
+            heap
+            and heap[0][0] < slot.nominal - QUIET
+            and quiet_before(task.calendars, slot.nominal)
+        ):
+            horizon = slot.nominal - QUIET
+        while heap and heap[0][0] < horizon:
             yield heappop(heap)[-1]
         if slot.due > after:
             heappush(heap, (slot.due, slot.nominal, count, slot))

@@ -72,9 +72,9 @@ def _skipped_until(task: CompiledTask, nominal: int) -> int:
     end = LATEST if end is None else end
     if found[0].action == "Skip":
         return end - 1
-    # Defer: of each class of arguments, at most the last slot of the stretch runs.
+    # Defer: of each class of arguments, at most the last slot of the stretch runs. It may be here.
     lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
-    running = min((last for last in lasts if last is not None and last > nominal), default=end)
+    running = min((last for last in lasts if last is not None and last >= nominal), default=end)
     return max(nominal, running - 1)
 
 
