@@ -14,31 +14,36 @@ import yaml
 
 from charts import CHART, NAMESPACE, ROOT, Helm, Json, Rendered
 from generators import values_reference
-from taskrunner.settings import PREFIX, Settings, load
+from taskrunner import settings as operator_settings
+from taskrunner.admission import settings as webhook_settings
+from taskrunner.admission.server import PATH
+from taskrunner.settings import Settings
 from testbed.errors import CommandError
 
 pytestmark = pytest.mark.timeout(600)  # the first of them may have to build helm
 
 GOLDEN = ROOT / "tests" / "golden" / "helm"
 NAMESPACED: Json = {"watchNamespace": "team-a"}
+PODS: Json = {
+    "replicas": 3,
+    "serviceAccount": {"annotations": {"example.com/role": "tasks"}},
+    "podDisruptionBudget": {"maxUnavailable": "30%"},
+    "topologySpreadConstraints": [],
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "system", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "platform",
+    "podLabels": {"egress": "none"},
+    "podAnnotations": {"example.com/scrape": "true"},
+    "extraEnv": [{"name": "TZ", "value": "UTC"}],
+}
 EVERYTHING: Json = {
     "fullnameOverride": "tasks",
     "commonLabels": {"team": "platform"},
     "image": {"repository": "images.example/taskrunner", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
-    "operator": {
-        "replicas": 3,
-        "serviceAccount": {"annotations": {"example.com/role": "tasks"}},
-        "podDisruptionBudget": {"maxUnavailable": "30%"},
-        "topologySpreadConstraints": [],
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "tolerations": [{"key": "system", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "priorityClassName": "platform",
-        "podLabels": {"egress": "none"},
-        "podAnnotations": {"example.com/scrape": "true"},
-        "extraEnv": [{"name": "TZ", "value": "UTC"}],
-    },
+    "operator": PODS,
+    "webhook": PODS,
 }
 MINIMAL: Json = {
     "crds": {"install": False},
@@ -47,6 +52,7 @@ MINIMAL: Json = {
         "serviceAccount": {"create": False, "name": "theirs"},
         "podDisruptionBudget": {"enabled": False},
     },
+    "webhook": {"enabled": False},
 }
 CASES = {"default": {}, "namespaced": NAMESPACED, "everything": EVERYTHING, "minimal": MINIMAL}
 
@@ -110,7 +116,8 @@ def test_every_object_says_whose_it_is(rendered: Rendered) -> None:
 
 def test_names_follow_the_release(helm: Helm) -> None:
     rendered = Rendered(helm.template(release="second"))
-    assert rendered.names("Deployment") == ["second-taskrunner-operator"]
+    names = ["second-taskrunner-operator", "second-taskrunner-webhook"]
+    assert rendered.names("Deployment") == names
 
 
 # --- definitions ----------------------------------------------------------------------------------
@@ -194,20 +201,20 @@ def test_selectors_find_the_pods_of_their_component_only(default: Rendered) -> N
 # --- settings -------------------------------------------------------------------------------------
 
 
-def test_the_operator_understands_its_environment(rendered: Rendered) -> None:
-    settings = load(_environment(rendered))
+def test_the_operator_understands_its_environment(default: Rendered) -> None:
+    settings = operator_settings.load(_environment(default))
     assert settings.namespace == NAMESPACE
     assert settings.probe_port == 8080
 
 
 def test_every_setting_can_be_set(default: Rendered) -> None:
-    given = {name.removeprefix(PREFIX).lower() for name in _environment(default)}
+    given = {name.removeprefix(operator_settings.PREFIX).lower() for name in _environment(default)}
     # The identity is made from POD_NAME; pods have one address only.
     assert Settings.model_fields.keys() - given == {"identity", "probe_address"}
 
 
 def test_the_settings_have_the_defaults_of_the_program(default: Rendered) -> None:
-    settings = load(_environment(default)).model_dump(exclude={"identity"})
+    settings = operator_settings.load(_environment(default)).model_dump(exclude={"identity"})
     assert settings == Settings(identity="any").model_dump(exclude={"identity"})
 
 
@@ -222,7 +229,66 @@ def test_the_settings_have_the_bounds_of_the_program() -> None:
 
 def test_one_namespace_can_be_watched(helm: Helm) -> None:
     rendered = Rendered(helm.template(NAMESPACED))
-    assert load(_environment(rendered)).watch_namespace == "team-a"
+    assert operator_settings.load(_environment(rendered)).watch_namespace == "team-a"
+
+
+# --- webhook --------------------------------------------------------------------------------------
+
+
+def test_the_webhook_is_found_where_it_says_it_is(default: Rendered) -> None:
+    """Its certificate is for the Service of the configuration, which it may write."""
+    settings = webhook_settings.load(_environment(default, "webhook"))
+    found = default.get("ValidatingWebhookConfiguration", settings.configuration_name)
+    service = found["webhooks"][0]["clientConfig"]["service"]
+    assert f"{service['name']}.{service['namespace']}.svc" in settings.server_names
+    assert service["path"] == PATH
+
+    ports = default.get("Service", service["name"])["spec"]["ports"]
+    assert [port["port"] for port in ports] == [service["port"]]
+    pod = default.get("Deployment", "taskrunner-webhook")["spec"]["template"]
+    assert default.get("Service", service["name"])["spec"]["selector"].items() <= (
+        pod["metadata"]["labels"].items()
+    )
+    listening = {
+        port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]
+    }
+    assert listening == {"https": settings.port, "http": settings.probe_port}
+    assert default.get("Secret", settings.secret_name)["metadata"]["namespace"] == NAMESPACE
+
+
+def test_the_webhook_holds_nothing_up_when_it_is_down(rendered: Rendered) -> None:
+    for name in rendered.names("ValidatingWebhookConfiguration"):
+        for hook in rendered.get("ValidatingWebhookConfiguration", name)["webhooks"]:
+            assert hook["failurePolicy"] == "Ignore"
+            assert hook["timeoutSeconds"] <= 5
+
+
+def test_the_certificates_are_left_to_the_webhook(default: Rendered) -> None:
+    """What the chart does not give, an upgrade does not take away."""
+    assert default.get("Secret", "taskrunner-webhook-tls").keys().isdisjoint({"data", "stringData"})
+    (hook,) = default.get("ValidatingWebhookConfiguration", "taskrunner")["webhooks"]
+    assert "caBundle" not in hook["clientConfig"]
+
+
+def test_the_operator_s_own_writes_pass_the_webhook_by(default: Rendered) -> None:
+    (hook,) = default.get("ValidatingWebhookConfiguration", "taskrunner")["webhooks"]
+    account = default.get("ServiceAccount", "taskrunner-operator")["metadata"]
+    user = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    (condition,) = hook["matchConditions"]
+    assert condition["expression"] == f'request.userInfo.username != "{user}"'
+
+
+def test_with_one_namespace_the_webhook_looks_at_nothing_else(helm: Helm) -> None:
+    rendered = Rendered(helm.template(NAMESPACED))
+    (hook,) = rendered.get("ValidatingWebhookConfiguration", "taskrunner")["webhooks"]
+    selected = {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
+    assert hook["namespaceSelector"] == selected
+
+
+def test_without_the_webhook_nothing_of_it_is_left(helm: Helm) -> None:
+    rendered = Rendered(helm.template({"webhook": {"enabled": False}}))
+    assert [o["metadata"]["name"] for o in rendered if "webhook" in o["metadata"]["name"]] == []
+    assert not rendered.names("ValidatingWebhookConfiguration")
 
 
 # --- rights ---------------------------------------------------------------------------------------
@@ -234,13 +300,16 @@ def test_rights_are_named_one_by_one(rendered: Rendered) -> None:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
-def test_the_operator_cannot_read_secrets_or_grant_rights(rendered: Rendered) -> None:
+def test_nobody_reads_secrets_or_grants_rights(rendered: Rendered) -> None:
+    """The one exception: the webhook's own certificates, by name."""
     for obj in rendered:
-        for rule in obj.get("rules", ()):
-            resources = set(rule.get("resources", ()))
-            if obj["kind"] in ("Role", "ClusterRole") and "operator" in obj["metadata"]["name"]:
-                assert not resources & {"secrets", "serviceaccounts/token", "pods/exec"}
-                assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+        for rule in obj.get("rules", ()) if obj["kind"] in ("Role", "ClusterRole") else ():
+            assert not {"serviceaccounts/token", "pods", "pods/exec"} & set(rule["resources"])
+            assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+            if "secrets" in rule["resources"]:
+                assert obj["kind"] == "Role"
+                assert rule["resourceNames"] == [f"{obj['metadata']['name'][:-13]}-tls"]
+                assert rule["verbs"] == ["get", "update"]
 
 
 def test_specs_are_only_read_and_statuses_only_patched(default: Rendered) -> None:
@@ -251,7 +320,12 @@ def test_specs_are_only_read_and_statuses_only_patched(default: Rendered) -> Non
 
 
 def test_with_one_namespace_nothing_reaches_beyond_it(helm: Helm) -> None:
-    values = {**NAMESPACED, "rbac": {"aggregateRoles": False}, "crds": {"install": False}}
+    values = {
+        **NAMESPACED,
+        "rbac": {"aggregateRoles": False},
+        "crds": {"install": False},
+        "webhook": {"enabled": False},
+    }
     rendered = Rendered(helm.template(values))
     assert {obj["metadata"].get("namespace") for obj in rendered} == {NAMESPACE, "team-a"}
     role = rendered.get("Role", "taskrunner-operator")
@@ -376,17 +450,16 @@ def _images(rendered: Rendered) -> set[str]:
     return {c["image"] for spec in rendered.pod_specs.values() for c in spec["containers"]}
 
 
-def _environment(rendered: Rendered) -> dict[str, str]:
+def _environment(rendered: Rendered, component: str = "operator") -> dict[str, str]:
     """SCHEDULER_… variables as the pod has them."""
-    (deployment,) = (o for o in rendered if o["metadata"]["name"].endswith("-operator")
-                     and o["kind"] == "Deployment")  # fmt: skip
+    deployment = rendered.get("Deployment", f"taskrunner-{component}")
     fields = {"metadata.namespace": deployment["metadata"]["namespace"]}
     return {
         entry["name"]: entry["value"]
         if "value" in entry
         else fields[entry["valueFrom"]["fieldRef"]["fieldPath"]]
         for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
-        if entry["name"].startswith(PREFIX)
+        if entry["name"].startswith(operator_settings.PREFIX)
     }
 
 
