@@ -81,7 +81,7 @@ class Api(Protocol):
         label_selector: str = "",
         field_selector: str = "",
     ) -> list[Obj]:
-        """A consistent LIST (most recent, read in pages); all namespaces when `namespace` is empty."""
+        """A consistent LIST, read in pages; of all namespaces when `namespace` is empty."""
         ...
 
     async def create(

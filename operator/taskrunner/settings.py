@@ -38,7 +38,7 @@ class Settings(BaseModel):
     identity: str = Field(
         default_factory=_unique_identity, description="Name of this process in Leases."
     )
-    lock_ttl: float = Field(
+    lock_ttl: int = Field(
         15, ge=3, le=300, description="How long a Lease is valid without being renewed."
     )
     renew_deadline: float = Field(

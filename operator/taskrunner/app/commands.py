@@ -82,12 +82,12 @@ def set_up_logging(level: str, form: str) -> None:
 
 
 class _TextFormatter(logging.Formatter):
-    converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self.converter = time.gmtime
 
 
 class _JsonFormatter(_TextFormatter):

@@ -14,6 +14,7 @@ from typing import Final
 import kopf
 
 from taskrunner.api.v1alpha1 import names
+from taskrunner.domain.election import Durations
 from taskrunner.domain.instants import format_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
@@ -76,12 +77,10 @@ class Operator:
         self._elector = Elector(
             self._lease_client,
             self._clock,
-            namespace=settings.namespace,
-            name=LEASE_NAME,
-            identity=settings.identity,
-            duration=settings.lock_ttl,
-            renew_deadline=settings.renew_deadline,
-            retry_period=settings.retry_period,
+            settings.namespace,
+            LEASE_NAME,
+            settings.identity,
+            Durations(settings.lock_ttl, settings.renew_deadline, settings.retry_period),
         )
         self._synced = False
         self._beat = self._clock.boot()
