@@ -1,0 +1,72 @@
+"""Keyed work: one worker for a key, a limit for all, and nothing forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from taskrunner.engine.work import Key, Subject, WorkQueue
+
+
+async def work_off(queue_limit: int, keys: list[Key], *, turns: int = 2) -> list[Key]:
+    """Add all keys, then each once more while it is handled; the order of handling."""
+    handled: list[Key] = []
+    active: Counter[Key] = Counter()
+
+    async def handle(key: Key) -> None:
+        active[key] += 1
+        assert active[key] == 1
+        assert active.total() <= queue_limit
+        handled.append(key)
+        if handled.count(key) < turns:
+            queue.add(key)
+            queue.add(key)
+        await asyncio.sleep(0)
+        active[key] -= 1
+
+    async with asyncio.TaskGroup() as group:
+        queue = WorkQueue(group, handle, limit=queue_limit)
+        for key in keys:
+            queue.add(key)
+    assert queue.idle
+    return handled
+
+
+def keys(subject: Subject, *names: str) -> list[Key]:
+    return [Key(subject, name) for name in names]
+
+
+async def test_a_key_that_is_added_while_it_is_handled_is_handled_once_more() -> None:
+    assert await work_off(4, keys("task", "a")) == keys("task", "a", "a")
+
+
+async def test_a_key_that_is_added_twice_before_is_handled_once() -> None:
+    assert await work_off(1, keys("task", "a", "a", "b"), turns=1) == keys("task", "a", "b")
+
+
+async def test_runs_go_before_planning_before_reports_before_cleaning() -> None:
+    mixed = [
+        *keys("history", "h"),
+        *keys("report", "r"),
+        *keys("task", "t"),
+        *keys("run", "x"),
+    ]
+    # The first is taken at once; what waits is taken in order.
+    order = await work_off(1, [Key("task", "first"), *mixed], turns=1)
+    assert [key.subject for key in order] == ["run", "task", "task", "report", "history"]
+
+
+async def test_many_keys_share_few_workers() -> None:
+    names = [str(n) for n in range(50)]
+    assert Counter(await work_off(3, keys("run", *names))) == Counter(keys("run", *names, *names))
+
+
+async def test_a_closed_queue_takes_nothing() -> None:
+    async def handle(key: Key) -> None:
+        raise AssertionError(key)
+
+    async with asyncio.TaskGroup() as group:
+        queue = WorkQueue(group, handle, limit=1)
+        queue.close()
+        queue.add(Key("run", "late"))
+    assert queue.idle
