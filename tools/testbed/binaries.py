@@ -70,12 +70,13 @@ def _build(module: GoModule, program: str, progress: Progress) -> None:
     # A name that no finished binary has; a crash here leaves a file that the next build replaces.
     unfinished = target.with_name(f".{program}.part")
     usual = _readable(module.usual_seconds[program])
+    compiler = go()
     progress(
         f"building {program} {module.version} (usually {usual} on 2 cores, once for each machine)"
     )
     started = time.monotonic()
     command = [
-        go(), "build", *module.build_flags, "-o", str(unfinished), module.programs[program],
+        compiler, "build", *module.build_flags, "-o", str(unfinished), module.programs[program],
     ]  # fmt: skip
     # Without cgo the result depends on no C compiler and on no library of the machine. A workspace
     # or flags of the user's must not change what is built.
@@ -99,6 +100,11 @@ def _build(module: GoModule, program: str, progress: Progress) -> None:
 
 
 def go() -> str:
+    """The Go command.
+
+    Raises:
+        MissingPartError: Go is not installed.
+    """
     found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     if found is None:
         raise MissingPartError(
