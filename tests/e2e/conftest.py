@@ -17,7 +17,7 @@ def real_cluster(request: pytest.FixtureRequest, k8s_version: str) -> Iterator[C
         raise UnsupportedError("The test bed puts images only on nodes of its own.")
     require("go", "real-nodes")
     base = image_base.archive()
-    with Cluster(ClusterSpec(name="e2e", version=k8s_version, nodes="real")) as cluster:
+    with Cluster(ClusterSpec(name="e2e", version=k8s_version, nodes="real", audit=True)) as cluster:
         cluster.real_node.load_images(base)
         yield cluster
 
