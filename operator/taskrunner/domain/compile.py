@@ -55,6 +55,8 @@ class Entry:
     """Where it is in the spec, e.g. `spec.schedules[1].cron`."""
     timeline: Timeline
     zone: Zone
+    zone_field: str
+    """Where the zone is in the spec."""
     arguments: Mapping[str, str]
 
 
@@ -176,17 +178,25 @@ def _entries(spec: ScheduledTaskSpec, key: str, problems: list[Problem]) -> Iter
         field = "spec.schedule"
         timeline = _cron(spec.schedule, field, default_zone, dst, key, problems)
         if timeline and default_zone:
-            yield Entry("", spec.schedule.strip(), field, timeline, default_zone, {})
+            text = spec.schedule.strip()
+            yield Entry("", text, field, timeline, default_zone, "spec.timeZone", {})
     for position, schedule in enumerate(spec.schedules):
         path = f"spec.schedules[{position}]"
-        zone = default_zone
+        zone, zone_field = default_zone, "spec.timeZone"
         if schedule.time_zone is not None:
-            zone = _zone(schedule.time_zone, f"{path}.timeZone", problems)
+            zone_field = f"{path}.timeZone"
+            zone = _zone(schedule.time_zone, zone_field, problems)
         found = _timeline(schedule, path, zone, dst, key, problems)
         if found and zone:
             kind, text, timeline = found
             yield Entry(
-                schedule.name, text, f"{path}.{kind}", timeline, zone, dict(schedule.arguments)
+                schedule.name,
+                text,
+                f"{path}.{kind}",
+                timeline,
+                zone,
+                zone_field,
+                dict(schedule.arguments),
             )
 
 

@@ -1,0 +1,212 @@
+"""What is allowed but probably not meant: told at admission, never a reason to refuse a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from typing import Final
+
+from taskrunner.domain.calendar import CompiledCalendar
+from taskrunner.domain.calendar_days import DAY
+from taskrunner.domain.compile import CompiledTask, Entry
+from taskrunner.domain.instants import format_instant
+from taskrunner.domain.runs import runs_after
+from taskrunner.domain.timeline import MOVED, CronTimeline, OnceTimeline
+from taskrunner.domain.zones import LATEST, Zone, is_deprecated_alias
+from taskrunner.errors import Problem
+
+FAR: Final = 5 * 366 * DAY
+"""A task without a run for five years is a mistake, or can be created later."""
+YEAR: Final = 366 * DAY
+_SAMPLES: Final = 100
+"""Slots compared before two schedules are said to coincide always: the next ones, and as many
+spread over five years."""
+
+
+def warnings_for(task: CompiledTask, now: int) -> list[Problem]:
+    """All warnings about a task, seen from `now`."""
+    return [
+        *_aliases(task),
+        *_never(task, now),
+        *_coinciding(task, now),
+        *_gaps(task, now),
+        *_outpaced(task, now),
+    ]
+
+
+def warnings_for_calendar(calendar: CompiledCalendar) -> list[Problem]:
+    """All warnings about a calendar."""
+    return list(_alias("spec.timeZone", calendar.zone))
+
+
+def _aliases(task: CompiledTask) -> Iterator[Problem]:
+    zones = {entry.zone_field: entry.zone for entry in task.entries}
+    for field, zone in zones.items():
+        yield from _alias(field, zone)
+
+
+def _alias(field: str, zone: Zone) -> Iterator[Problem]:
+    better = is_deprecated_alias(zone.name)
+    if better is not None:
+        yield Problem(
+            field,
+            zone.name,
+            "The name is a deprecated alias in the IANA database.",
+            f"Write {better}.",
+        )
+
+
+def _never(task: CompiledTask, now: int) -> Iterator[Problem]:
+    """Schedules without a slot, then the task when calendars take out all that there is."""
+    until = min(now + FAR, LATEST if task.end is None else task.end - 1)
+    after = max(now, task.first - 1)
+    by = "within five years" if until == now + FAR else f"before endTime ({_day(until + 1)})"
+    dead = []
+    for entry in task.entries:
+        fire = entry.timeline.next_after(after)
+        if fire is not None and fire.time <= until:
+            continue
+        dead.append(entry)
+        if isinstance(entry.timeline, OnceTimeline) and entry.timeline.next_after(now) is None:
+            skipped = "" if entry.timeline.fires else ", or in a DST gap that dst.gap skips"
+            message = f"It has no slot to come: the time is in the past{skipped}."
+        else:
+            message = f"It never fires {by}."
+        yield Problem(
+            entry.field, entry.text, message, "Correct the time, or leave the schedule out."
+        )
+    if not task.calendars or len(dead) == len(task.entries):
+        return
+    run = next(runs_after(task, now), None)
+    if run is None or run.due > until:
+        names = ", ".join(sorted(task.calendar_names))
+        yield Problem(
+            "spec.calendars",
+            names,
+            f"The calendars leave no run {by}.",
+            "Look at what they exclude, or remove those that do not fit.",
+        )
+
+
+def _coinciding(task: CompiledTask, now: int) -> Iterator[Problem]:
+    told: set[int] = set()
+    for second in range(len(task.entries)):
+        for first in range(second):
+            if first in told:
+                continue
+            one, two = task.entries[first], task.entries[second]
+            equal = task.classes[first] == task.classes[second]
+            if _within(two, one, now) and (equal or _within(one, two, now)):
+                told.add(second)
+                yield _coincidence(one, two, equal)
+                break
+
+
+def _coincidence(one: Entry, two: Entry, equal: bool) -> Problem:
+    if equal:
+        message = f'Each of its slots is also one of "{one.name}", with equal arguments: one run.'
+        remedy = "Remove it."
+    else:
+        message = f'It always coincides with "{one.name}": two runs start at the same time.'
+        remedy = "Shift one of the two, or join them into one run."
+    return Problem(two.field, two.text, message, remedy)
+
+
+def _within(inner: Entry, outer: Entry, now: int) -> bool:
+    """Whether each slot of one schedule is one of the other, as far as samples show."""
+    starts = [now, *range(now, now + FAR, FAR // _SAMPLES)]
+    at, compared = now, 0
+    while compared < _SAMPLES:
+        fire = inner.timeline.next_after(at)
+        if fire is None or fire.time > now + FAR:
+            break
+        if not _fires_at(outer, fire.time):
+            return False
+        at, compared = fire.time, compared + 1
+    for start in starts:
+        fire = inner.timeline.next_after(start)
+        if fire is not None and fire.time <= now + FAR and not _fires_at(outer, fire.time):
+            return False
+    return compared > 0
+
+
+def _fires_at(entry: Entry, instant: int) -> bool:
+    fire = entry.timeline.next_after(instant - 1)
+    return fire is not None and fire.time == instant
+
+
+def _gaps(task: CompiledTask, now: int) -> Iterator[Problem]:
+    """Fixed times that the wall clock jumps over in the coming year."""
+    after = max(now, task.first - 1)
+    until = min(now + YEAR, LATEST if task.end is None else task.end - 1)
+    for entry in task.entries:
+        timeline = entry.timeline
+        if isinstance(timeline, CronTimeline):
+            found = _cron_gap(timeline, after, until)
+        elif isinstance(timeline, OnceTimeline):
+            fires = timeline.fires
+            moved = fires and fires[0].note == MOVED and after < fires[0].time <= until
+            found = fires[0].time if moved else None
+        else:
+            found = None
+        if found is not None:
+            yield _gap_problem(entry, found)
+
+
+def _cron_gap(timeline: CronTimeline, after: int, until: int) -> int | None:
+    """The first change of the clock in the time that skips a time of the expression."""
+    if not timeline.expression.fixed:
+        return None
+    zone = timeline.zone
+    for index in range(zone.segment(after) + 1, len(zone.offsets)):
+        change = zone.starts[index]
+        if change > until:
+            return None
+        low, high = change + zone.offsets[index - 1], change + zone.offsets[index]
+        if timeline.expression.first(low, high) is not None:
+            return change
+    return None
+
+
+def _gap_problem(entry: Entry, change: int) -> Problem:
+    zone = entry.zone
+    before = _clock(change + zone.offset(change - 1))
+    after = _clock(change + zone.offset(change))
+    skips = isinstance(entry.timeline, CronTimeline) and entry.timeline.dst.gap == "Skip"
+    what = "is left out" if skips else f"runs at {after} instead"
+    return Problem(
+        entry.field,
+        entry.text,
+        f"Clocks in {zone.name} jump from {before} to {after} on {_local_day(zone, change)}: a slot"
+        f" between them {what}.",
+        "Choose another time, a zone without DST, or the other value of spec.dst.gap.",
+    )
+
+
+def _outpaced(task: CompiledTask, now: int) -> Iterator[Problem]:
+    """Under Forbid, slots that come while a run may still go on start late or not at all."""
+    if task.timeout is None or task.concurrency_policy != "Forbid":
+        return
+    starts = [slot.start for slot in islice(runs_after(task, now), _SAMPLES)]
+    gaps = [later - earlier for earlier, later in pairwise(sorted(set(starts)))]
+    shortest = min(gaps, default=task.timeout)
+    if shortest < task.timeout:
+        yield Problem(
+            "spec.timeoutSeconds",
+            str(task.timeout),
+            f"Runs come up to every {shortest} s but may take longer, and concurrencyPolicy Forbid"
+            " does not start one beside another.",
+            f"Set timeoutSeconds to at most {shortest}, run less often, or allow concurrent runs.",
+        )
+
+
+def _clock(local: int) -> str:
+    return f"{local // 3600 % 24:02d}:{local // 60 % 60:02d}"
+
+
+def _day(instant: int) -> str:
+    return format_instant(instant)[:10]
+
+
+def _local_day(zone: Zone, instant: int) -> str:
+    return _day(instant + zone.offset(instant))
