@@ -1,0 +1,760 @@
+"""The admission webhook as a process of its own, called by a real API server.
+
+It runs with an account that has no rights but those in `RIGHTS`, and calls are limited to the
+namespace of these tests, so that others on the same cluster see nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import pytest
+
+from golden.refused import GOOD, JOB_TEMPLATE, Json, merged
+from testbed.base import BaseCluster
+from testbed.cluster import Cluster
+from testbed.errors import CommandError, UnsupportedError
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+CRDS = Path(__file__).parents[2] / "crds"
+ACCOUNT = "taskrunner-webhook"
+SECRET = "taskrunner-webhook-tls"
+OPERATOR = "taskrunner"
+HOOK = "validate.taskrunner.dev"
+T = TypeVar("T")
+
+
+def rights(configuration: str) -> list[Json]:
+    """All that the webhook's account may do."""
+    everywhere = [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]},
+        {
+            "apiGroups": ["taskrunner.dev"],
+            "resources": ["calendars", "scheduledtasks"],
+            "verbs": ["get"],
+        },
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["validatingwebhookconfigurations"],
+            "resourceNames": [configuration],
+            "verbs": ["get", "update"],
+        },
+    ]
+    own = [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [SECRET],
+            "verbs": ["get", "update"],
+        }
+    ]
+    return [
+        {"kind": "ClusterRole", "metadata": {"name": configuration}, "rules": everywhere},
+        {"kind": "Role", "metadata": {"name": ACCOUNT}, "rules": own},
+    ]
+
+
+def dry_run_only(name: str, account: str) -> list[Json]:
+    """RBAC cannot say "create, but only as a dry run"; a policy in the API server can."""
+    kind = "ValidatingAdmissionPolicy"
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": ["batch"],
+                    "apiVersions": ["*"],
+                    "operations": ["CREATE"],
+                    "resources": ["jobs"],
+                }
+            ]
+        },
+        "matchConditions": [
+            {"name": "webhook", "expression": f"request.userInfo.username == '{account}'"}
+        ],
+        "validations": [
+            {
+                "expression": "request.dryRun == true",
+                "message": "taskrunner's webhook may create Jobs as a dry run only",
+            }
+        ],
+    }
+    api = "admissionregistration.k8s.io/v1"
+    return [
+        {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": policy},
+        {
+            "apiVersion": api,
+            "kind": f"{kind}Binding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]
+
+
+def configuration(name: str, namespace: str, url: str) -> Json:
+    """As the chart writes it, but for `url` in place of a Service."""
+    rule = {
+        "apiGroups": ["taskrunner.dev"],
+        "apiVersions": ["v1alpha1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["scheduledtasks", "taskexecutions", "calendars"],
+        "scope": "Namespaced",
+    }
+    hook = {
+        "name": HOOK,
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": url},
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "matchConditions": [
+            {
+                "name": "not-the-operator",
+                "expression": "request.userInfo.username !="
+                f" 'system:serviceaccount:{namespace}:{OPERATOR}'",
+            },
+            {
+                "name": "new-or-changed",
+                "expression": "request.operation == 'CREATE' || object.spec != oldObject.spec",
+            },
+        ],
+        "failurePolicy": "Ignore",
+        "sideEffects": "None",
+        "timeoutSeconds": 5,
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [hook],
+    }
+
+
+def until(check: Callable[[], T], what: str, *, seconds: float = 20) -> T:
+    """Wait for something that is true; fail with `what` when it does not come about."""
+    end = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < end, f"{what} (after {seconds:g} s)"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Process:
+    """One replica of the webhook."""
+
+    kubeconfig: Path
+    settings: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = {f"SCHEDULER_WEBHOOK_{name.upper()}": v for name, v in self.settings.items()}
+        own = {k: v for k, v in os.environ.items() if not k.startswith("SCHEDULER_")}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "taskrunner", "webhook", "--kubeconfig", self.kubeconfig],
+                env={**own, **given},
+                stderr=log,
+                stdout=log,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Of HTTPS and of the probes."""
+
+        def found() -> re.Match[str] | None:
+            assert self.process.poll() is None, self.said
+            return re.search(r"on port (\d+); probes and metrics on port (\d+)", self.said)
+
+        match = until(found, f"the webhook does not serve: {self.said}")
+        assert match
+        return int(match[1]), int(match[2])
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.ports[0]}/validate"
+
+    def probe(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}{path}") as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_ready(self) -> None:
+        until(lambda: self.probe("/readyz")[0] == 200, f"never ready: {self.said}")
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels that `name` does not give."""
+        lines = self.probe("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+class Space:
+    """A namespace whose tasks are checked by the webhook."""
+
+    def __init__(self, cluster: BaseCluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.configuration = name
+
+    def kubectl(self, *arguments: str | Path, obj: Json | None = None) -> str:
+        return self.cluster.kubectl(f"-n={self.name}", *arguments, input=obj)
+
+    def apply(self, *objects: Json, user: Path | None = None) -> tuple[bool, str]:
+        """Whether it was accepted, and all that kubectl printed."""
+        done = subprocess.run(
+            [self.cluster.bin("kubectl"), f"-n={self.name}", "apply", "-f", "-"],
+            env={**os.environ, "KUBECONFIG": str(user or self.cluster.kubeconfig)},
+            input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def refusal(self, obj: Json) -> str:
+        accepted, said = self.apply(obj)
+        assert not accepted, said
+        return said
+
+    def warnings(self, *objects: Json) -> list[str]:
+        accepted, said = self.apply(*objects)
+        assert accepted, said
+        lines = said.splitlines()
+        return [line.removeprefix("Warning: ") for line in lines if line.startswith("Warning: ")]
+
+    @property
+    def operator(self) -> Path:
+        """The kubeconfig of an account whose writes are not checked."""
+        return self.cluster.kubeconfig_for_service_account(self.name, OPERATOR)
+
+    def is_checked(self) -> bool:
+        """Whether the API server calls the webhook."""
+        return not self.apply(task("probe", {"schedule": "61 * * * *"}))[0]
+
+
+def task(name: str, spec: Json | None = None) -> Json:
+    return merged(GOOD["ScheduledTask"], {"metadata": {"name": name}, "spec": spec or {}})
+
+
+def template(pod: Json | None = None, container: Json | None = None) -> Json:
+    """The spec of a task whose pod or only container has these fields, too."""
+    found = merged(JOB_TEMPLATE, {"spec": {"template": {"spec": pod or {}}}})
+    if container:
+        found["spec"]["template"]["spec"]["containers"][0] |= container
+    return {"jobTemplate": json.loads(json.dumps(found))}
+
+
+# --- a namespace with a webhook -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prepared(cluster: BaseCluster) -> Iterator[Space]:
+    """A namespace, the accounts, and their rights."""
+    if not isinstance(cluster, Cluster):
+        raise UnsupportedError(
+            f"In a cluster of kind {cluster.kind!r} the API server cannot call this machine's"
+            " loopback address."
+        )
+    cluster.kubectl("apply", "--server-side", "-f", CRDS)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    space = Space(cluster, f"webhook-{uuid.uuid4().hex[:8]}")
+    name = space.name
+    cluster.kubectl("create", "namespace", name)
+    for account in (ACCOUNT, OPERATOR):
+        space.kubectl("create", "serviceaccount", account)
+    space.kubectl("create", "secret", "generic", SECRET)
+    roles = [{"apiVersion": "rbac.authorization.k8s.io/v1"} | role for role in rights(name)]
+    policies = dry_run_only(name, f"system:serviceaccount:{name}:{ACCOUNT}")
+    items = {"apiVersion": "v1", "kind": "List", "items": roles + policies}
+    space.kubectl("apply", "-f", "-", obj=items)
+    subject = f"--serviceaccount={name}:{ACCOUNT}"
+    space.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", subject)
+    space.kubectl("create", "rolebinding", ACCOUNT, f"--role={ACCOUNT}", subject)
+    subject = f"--serviceaccount={name}:{OPERATOR}"
+    space.kubectl("create", "rolebinding", OPERATOR, "--clusterrole=cluster-admin", subject)
+    yield space
+    for kind in (
+        "validatingwebhookconfiguration",
+        "validatingadmissionpolicy",
+        "validatingadmissionpolicybinding",
+        "clusterrole",
+        "clusterrolebinding",
+    ):
+        cluster.kubectl("delete", kind, name, "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def start(
+    prepared: Space, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Process]]:
+    """Starts a replica with the account's rights; all are stopped at the end."""
+    kubeconfig = prepared.cluster.kubeconfig_for_service_account(prepared.name, ACCOUNT)
+    directory = tmp_path_factory.mktemp("webhook")
+    started: list[Process] = []
+
+    def start(**settings: str) -> Process:
+        defaults = {
+            "namespace": prepared.name,
+            "configuration_name": prepared.configuration,
+            "secret_name": SECRET,
+            "hosts": "127.0.0.1",
+            "address": "127.0.0.1",
+            "port": "0",
+            "probe_address": "127.0.0.1",
+            "probe_port": "0",
+            "check_interval": "0.2",
+            "drain_period": "0",
+        }
+        log = directory / f"{len(started)}.log"
+        started.append(Process(kubeconfig, defaults | settings, log))
+        return started[-1]
+
+    yield start
+    for replica in started:
+        if replica.process.poll() is None:
+            replica.stop()
+
+
+@pytest.fixture(scope="module")
+def hook(prepared: Space, start: Callable[..., Process]) -> Process:
+    replica = start()
+    point_at(prepared, replica)
+    return replica
+
+
+@pytest.fixture
+def space(prepared: Space, hook: Process) -> Space:
+    return prepared
+
+
+def point_at(space: Space, replica: Process) -> None:
+    """Have the API server call this replica, and wait until it does."""
+    obj = configuration(space.configuration, space.name, replica.url)
+    space.kubectl("apply", "-f", "-", obj=obj)
+    replica.wait_ready()
+    until(space.is_checked, f"the API server does not call the webhook: {replica.said}")
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+_EXPLAIN = "See `kubectl explain job.spec.template.spec"
+
+REFUSED: dict[str, tuple[Json, list[str]]] = {
+    "a minute that does not exist": (
+        task("bad", {"schedule": "61 * * * *"}),
+        ['The ScheduledTask "bad" is invalid: spec.schedule: Invalid value: "61"'],
+    ),
+    "an unknown time zone": (
+        task("bad", {"schedule": "@daily", "timeZone": "Europe/Berln"}),
+        [
+            'spec.timeZone: Invalid value: "Europe/Berln": This is no time zone of the IANA'
+            ' database. Did you mean "Europe/Berlin"'
+        ],
+    ),
+    "a day that never comes": (
+        task("bad", {"schedule": "0 0 30 2 *"}),
+        ["spec.schedule: Invalid value: ", "The expression never matches"],
+    ),
+    "several problems, all of them": (
+        task(
+            "bad",
+            {
+                "timeZone": "Mars/Phobos",
+                "schedules": [
+                    {"name": "a", "cron": "* * *"},
+                    {"name": "b", "cron": "@daily", "timeZone": "CET/Berlin"},
+                ],
+            }
+            | template(container={"imag": "x"}),
+        ),
+        [
+            "* spec.timeZone: ",
+            "* spec.schedules[0].cron: ",
+            "* spec.schedules[1].timeZone: ",
+            "* spec.jobTemplate.spec.template.spec.containers[0].imag: ",
+        ],
+    ),
+    "typing errors in the pod": (
+        task("bad", template({"restartpolicy": "Never"}, {"imag": "x"})),
+        [
+            f"spec.jobTemplate.spec.template.spec.containers[0].imag: unknown field. {_EXPLAIN}"
+            ".containers`.",
+            f"spec.jobTemplate.spec.template.spec.restartpolicy: unknown field. {_EXPLAIN}`.",
+        ],
+    ),
+    "a value that a pod cannot have": (
+        task("bad", template({"restartPolicy": "Always"})),
+        ["spec.jobTemplate.spec.template.spec.restartPolicy: ", '"OnFailure", "Never"'],
+    ),
+    "a value of a wrong type": (
+        task("bad", template(container={"ports": [{"containerPort": "80"}]})),
+        [
+            "spec.jobTemplate.spec.template.spec.containers.ports.containerPort: This is text, and"
+            " the field takes a whole number."
+        ],
+    ),
+    "a quantity that is none": (
+        task("bad", template(container={"resources": {"limits": {"cpu": "1 core"}}})),
+        ["spec.jobTemplate: quantities must match the regular expression"],
+    ),
+    "a container without image and a volume without name": (
+        task("bad", template({"containers": [{"name": "a"}], "volumes": [{"emptyDir": {}}]})),
+        [
+            "* spec.jobTemplate.spec.template.spec.containers[0].image: Required value",
+            "* spec.jobTemplate.spec.template.spec.volumes[0].name: Required value",
+        ],
+    ),
+    "a typing error in the metadata of the template": (
+        task("bad", {"jobTemplate": JOB_TEMPLATE | {"metadata": {"lables": {"a": "b"}}}}),
+        ["spec.jobTemplate.metadata.lables: unknown field."],
+    ),
+    "a calendar of a country that is unknown": (
+        merged(
+            GOOD["Calendar"],
+            {"spec": {"exclude": {"holidays": [{"name": "a", "country": "XX"}]}}},
+        ),
+        [
+            'The Calendar "good" is invalid: spec.exclude.holidays[0].country: Invalid value: "XX":'
+            " No public holidays are known for this country."
+        ],
+    ),
+    "a calendar with a window that never opens": (
+        merged(
+            GOOD["Calendar"],
+            {
+                "spec": {
+                    "timeZone": "Europe/Nowhere",
+                    "exclude": {
+                        "windows": [{"name": "a", "cron": "0 0 31 6 *", "durationSeconds": 60}]
+                    },
+                }
+            },
+        ),
+        ["* spec.timeZone: ", "* spec.exclude.windows[0].cron: "],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", REFUSED)
+def test_a_bad_object_is_refused_at_apply(space: Space, title: str) -> None:
+    obj, sentences = REFUSED[title]
+    said = space.refusal(obj)
+    for sentence in sentences:
+        assert sentence in said
+
+
+def test_a_refusal_is_a_status_that_programs_can_read(space: Space, cluster: Cluster) -> None:
+    from testbed.errors import ApiError
+
+    obj = task("bad", {"schedule": "61 * * * *", "timeZone": "Mars/Phobos"})
+    path = f"/apis/taskrunner.dev/v1alpha1/namespaces/{space.name}/scheduledtasks"
+    with pytest.raises(ApiError) as error:
+        cluster.api.request("POST", path, obj)
+    assert (error.value.code, error.value.reason) == (422, "Invalid")
+    said = str(error.value)
+    assert f'admission webhook "{HOOK}" denied the request: 2 problems: (1) spec.' in said
+    assert "(2) spec." in said
+
+
+def test_the_tasks_next_to_a_bad_one_are_accepted(space: Space) -> None:
+    accepted, said = space.apply(
+        task("beside-1"), task("bad", {"schedule": "61 * * * *"}), task("beside-2")
+    )
+    assert not accepted
+    assert "scheduledtask.taskrunner.dev/beside-1 created" in said
+    assert "scheduledtask.taskrunner.dev/beside-2 created" in said
+    assert 'The ScheduledTask "bad" is invalid' in said
+
+
+# --- what is warned about -----------------------------------------------------------------------
+
+
+def test_a_good_task_has_no_warning(space: Space) -> None:
+    assert space.warnings(task("fine", {"schedule": "0 2 * * *"})) == []
+
+
+def test_warnings_of_the_api_server_name_the_place_in_the_task(space: Space) -> None:
+    twice = {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}
+    (said,) = space.warnings(task("twice", template(container=twice)))
+    assert said.startswith(
+        "spec.jobTemplate.spec.template.spec.containers[0].env[1]: hides previous definition"
+    )
+
+
+def test_a_task_may_be_applied_before_its_calendar(space: Space) -> None:
+    first = task("early", {"schedule": "@daily", "calendars": [{"name": "later"}]})
+    (said,) = space.warnings(first)
+    assert said.startswith(
+        'spec.calendars[0].name "later": There is no Calendar of this name in the namespace'
+    )
+    calendar = merged(GOOD["Calendar"], {"metadata": {"name": "later"}})
+    assert space.warnings(calendar, merged(first, {"metadata": {"name": "in-time"}})) == []
+
+
+def test_a_run_by_hand_of_a_task_that_is_not_there_is_warned_about(space: Space) -> None:
+    run = merged(
+        GOOD["TaskExecution"], {"metadata": {"name": "run"}, "spec": {"taskRef": {"name": "nope"}}}
+    )
+    (said,) = space.warnings(run)
+    assert said.startswith('spec.taskRef.name "nope": There is no ScheduledTask of this name')
+
+
+# --- dry runs that fail for other reasons -------------------------------------------------------
+
+
+def test_a_used_up_quota_is_a_warning(space: Space) -> None:
+    space.kubectl("create", "quota", "none", "--hard=count/jobs.batch=0")
+    try:
+        name = f"quota-{uuid.uuid4().hex[:6]}"
+        said = until(lambda: space.warnings(task(name + uuid.uuid4().hex[:6])), "no quota")
+        assert said[0].startswith("At present, a Job from spec.jobTemplate would be refused: ")
+        assert "exceeded quota: none" in said[0]
+    finally:
+        space.kubectl("delete", "quota", "none")
+    until(lambda: not space.warnings(task(f"x-{uuid.uuid4().hex[:6]}")), "the quota stays")
+
+
+def test_somebody_elses_policy_is_a_warning(space: Space) -> None:
+    name = f"{space.name}-other"
+    policy, binding = dry_run_only(name, f"system:serviceaccount:{space.name}:{ACCOUNT}")
+    policy["spec"]["validations"] = [
+        {"expression": "false", "message": "no Jobs today", "reason": "Invalid"}
+    ]
+    items = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
+    space.kubectl("apply", "-f", "-", obj=items)
+    try:
+        said = until(lambda: space.warnings(task(f"p-{uuid.uuid4().hex[:6]}")), "no policy")
+        assert said[0].startswith("At present, a Job from spec.jobTemplate would be refused: ")
+        assert "no Jobs today" in said[0]
+    finally:
+        space.kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", name)
+    until(lambda: not space.warnings(task(f"x-{uuid.uuid4().hex[:6]}")), "the policy stays")
+
+
+def test_the_account_can_create_jobs_as_a_dry_run_only(space: Space) -> None:
+    user = space.cluster.kubeconfig_for_service_account(space.name, ACCOUNT)
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "real", "namespace": space.name},
+        "spec": JOB_TEMPLATE["spec"],
+    }
+    arguments = (f"-n={space.name}", "create", "-f", "-")
+    space.cluster.kubectl(*arguments, "--dry-run=server", input=job, kubeconfig=user)
+    with pytest.raises(CommandError, match="may create Jobs as a dry run only"):
+        space.cluster.kubectl(*arguments, input=job, kubeconfig=user)
+
+
+# --- what is never held up ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def frozen(replica: Process) -> Iterator[None]:
+    """A webhook that takes requests and does not answer: the worst that it can do."""
+    replica.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        replica.process.send_signal(signal.SIGCONT)
+
+
+def test_status_metadata_and_the_operator_do_not_wait_for_the_webhook(
+    space: Space, hook: Process
+) -> None:
+    space.apply(task("calm", {"schedule": "@daily"}))
+    run = merged(GOOD["TaskExecution"], {"metadata": {"name": "by-operator"}})
+    with frozen(hook):
+        seconds = {}
+        for what, arguments in {
+            "status": ("patch", "stask", "calm", "--subresource=status", "--type=merge",
+                       '-p={"status": {"activeCount": 1}}'),
+            "metadata": ("annotate", "stask", "calm", "a=b"),
+            "label": ("label", "stask", "calm", "a=b"),
+        }.items():  # fmt: skip
+            begun = time.monotonic()
+            space.kubectl(*arguments)
+            seconds[what] = time.monotonic() - begun
+        begun = time.monotonic()
+        accepted, said = space.apply(run, user=space.operator)
+        assert accepted, said
+        seconds["execution by the operator"] = time.monotonic() - begun
+        begun = time.monotonic()
+        accepted, said = space.apply(task("by-a-user", {"schedule": "61 * * * *"}))
+        assert accepted, said
+        waited = time.monotonic() - begun
+    assert max(seconds.values()) < 2.5, seconds
+    assert 4.5 < waited < 9, "a user waits for timeoutSeconds, and then the object goes through"
+
+
+def test_a_bad_task_can_still_be_suspended_and_is_told_so(space: Space) -> None:
+    assert space.apply(task("was-bad", {"schedule": "61 * * * *"}), user=space.operator)[0]
+    (said,) = space.warnings(task("was-bad", {"schedule": "61 * * * *", "suspend": True}))
+    assert said.startswith('As before: spec.schedule "61')
+    worse = task("was-bad", {"schedule": "61 * * * *", "timeZone": "Mars/Phobos"})
+    assert "spec.timeZone" in space.refusal(worse)
+
+
+# --- the process --------------------------------------------------------------------------------
+
+
+def test_a_webhook_that_is_down_lets_everything_through(
+    prepared: Space, start: Callable[..., Process], hook: Process
+) -> None:
+    replica = start()
+    point_at(prepared, replica)
+    assert replica.stop() == 0
+    assert prepared.apply(task("while-down", {"schedule": "61 * * * *"}))[0]
+    point_at(prepared, hook)
+
+
+def test_it_says_that_it_stops_and_answers_on(
+    prepared: Space, start: Callable[..., Process], hook: Process
+) -> None:
+    replica = start(drain_period="3")
+    point_at(prepared, replica)
+    replica.process.terminate()
+    until(lambda: replica.probe("/readyz")[0] == 503, "still ready")
+    assert replica.probe("/readyz")[1] == "The process is stopping."
+    assert prepared.is_checked()
+    assert replica.process.wait(15) == 0
+    point_at(prepared, hook)
+
+
+def test_a_caBundle_that_is_taken_away_is_put_back(space: Space) -> None:  # noqa: N802
+    def bundle() -> str:
+        found = space.cluster.get("validatingwebhookconfiguration", space.configuration)
+        return str(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+    before = bundle()
+    patch = '[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
+    space.kubectl(
+        "patch", "validatingwebhookconfiguration", space.configuration, "--type=json",
+        f"-p={patch}",
+    )  # fmt: skip
+    until(lambda: bundle() == before, "caBundle stays empty")
+    until(space.is_checked, "the API server does not call the webhook any more")
+
+
+def test_neither_log_nor_metrics_show_a_key(space: Space, hook: Process) -> None:
+    data = space.cluster.get(f"-n={space.name}", "secret", SECRET)["data"]
+    assert set(data) == {"ca.crt", "tls.crt", "tls.key"}, "the authority's key is kept nowhere"
+    shown = hook.said + hook.probe("/metrics")[1]
+    assert "PRIVATE KEY" not in shown
+    assert data["tls.key"][:40] not in shown
+
+
+# --- rotation -----------------------------------------------------------------------------------
+
+
+class Traffic:
+    """Creates bad tasks all the time, and counts what is answered."""
+
+    def __init__(self, space: Space, cluster: Cluster) -> None:
+        path = f"/apis/taskrunner.dev/v1alpha1/namespaces/{space.name}/scheduledtasks"
+        self._url = f"{cluster.url}{path}?dryRun=All"
+        self._tls = ssl.create_default_context(cafile=str(cluster.ca_file))
+        self._tls.load_cert_chain(*cluster.issue_certificate("testbed-admin", ["system:masters"]))
+        self.seconds: list[float] = []
+        self.others = 0
+        """Answers that were not the expected one."""
+
+    async def run(self, obj: Json, code: int, *, pause: float = 0) -> None:
+        """Post again and again, each answered before the next; `code` is the answer expected."""
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            while True:
+                body = merged(obj, {"metadata": {"name": f"traffic-{len(self.seconds)}"}})
+                begun = time.monotonic()
+                async with session.post(self._url, json=body) as response:
+                    await response.read()
+                self.seconds.append(time.monotonic() - begun)
+                self.others += response.status != code
+                await asyncio.sleep(pause)
+
+
+def handshake(replica: Process, bundle: str) -> bytes:
+    """The certificate of a replica, checked as the API server checks it on a new connection."""
+    tls = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+    with (
+        socket.create_connection(("127.0.0.1", replica.ports[0]), timeout=10) as connection,
+        tls.wrap_socket(connection, server_hostname="127.0.0.1") as secured,
+    ):
+        found = secured.getpeercert(binary_form=True)
+    assert found
+    return found
+
+
+async def renewals(space: Space, replicas: list[Process], count: int) -> None:
+    """Shake hands until this many certificates were seen at each replica. A bundle that was read
+    a moment before must do: that is how late the API server may be, too."""
+    seen: list[set[bytes]] = [set() for _ in replicas]
+    while min(len(certificates) for certificates in seen) < count:
+        found = await asyncio.to_thread(
+            space.cluster.get, "validatingwebhookconfiguration", space.configuration
+        )
+        bundle = found["webhooks"][0]["clientConfig"]["caBundle"]
+        await asyncio.sleep(0.2)
+        for replica, certificates in zip(replicas, seen, strict=True):
+            certificates.add(await asyncio.to_thread(handshake, replica, bundle))
+
+
+def test_no_request_fails_while_two_replicas_renew_their_certificates(
+    prepared: Space, cluster: Cluster, start: Callable[..., Process], hook: Process
+) -> None:
+    short = {"cert_lifetime": "12", "cert_settle": "1", "check_interval": "0.2"}
+    assert hook.stop() == 0
+    empty = ("patch", "secret", SECRET, "--type=merge", '-p={"data": null}')
+    prepared.kubectl(*empty)
+    replicas = [start(**short), start(**short)]
+    point_at(prepared, replicas[0])
+    replicas[1].wait_ready()
+    traffic = Traffic(prepared, cluster)
+
+    async def main() -> None:
+        bad = task("traffic", {"schedule": "61 * * * *"})
+        posting = asyncio.create_task(traffic.run(bad, 422, pause=0.02))
+        # Three certificates: the second renewal is one of a renewed certificate.
+        await asyncio.wait_for(renewals(prepared, replicas, 3), 60)
+        posting.cancel()
+
+    asyncio.run(main())
+    said = replicas[0].said + replicas[1].said
+    for replica in replicas:
+        assert replica.stop() == 0
+    assert len(traffic.seconds) > 200
+    assert traffic.others == 0, f"of {len(traffic.seconds)} requests; {said}"
+    assert "Traceback" not in said
+    prepared.kubectl(*empty)
