@@ -316,18 +316,22 @@ class FakeApi:
     async def _perform(self, call: Call, effect: Callable[[], T]) -> T:
         if call.timeout is not None and call.timeout <= 0:
             raise Transient(f"{call.verb} {call.resource.plural}: no time is left for this call.")
-        await self._travel(call)
+        await self._travel()
         if self._paused is not None and not self._pause_after:
             await self._wait_for_answer(call)
-        self._run(self.before, call)
-        result = effect()
-        self._run(self.after, call)
-        if self._paused is not None:
-            await self._wait_for_answer(call)
-        await self._travel(call)
+        try:
+            self._run(self.before, call)
+            result = effect()
+            self._run(self.after, call)
+            if self._paused is not None:
+                await self._wait_for_answer(call)
+        finally:
+            # An error is an answer too; only a crash is felt at once.
+            if not self.crashed:
+                await self._travel()
         return result
 
-    async def _travel(self, call: Call) -> None:
+    async def _travel(self) -> None:
         """Let others run, as a network does; whoever died meanwhile does not go on."""
         await self.clock.sleep(self.latency / 2)
         if self.crashed:

@@ -69,12 +69,16 @@ class FakeClock:
 
     async def advance(self, seconds: float = 0.0) -> None:
         """Move both clocks on by `seconds`, stopping at every sleeper on the way and letting the
-        loop come to rest there."""
+        loop come to rest there. Those who sleep until the same moment wake together."""
         target = self._boot + seconds
         await settle()
         while (pause := self.next_wake) is not None and self._boot + pause <= target:
             self._pass(pause)
-            heapq.heappop(self._sleepers)[2].set_result(None)
+            wake_at = self._sleepers[0][0]
+            while self._sleepers and self._sleepers[0][0] == wake_at:
+                waiter = heapq.heappop(self._sleepers)[2]
+                if not waiter.done():
+                    waiter.set_result(None)
             await settle()
         self._pass(target - self._boot)
 
