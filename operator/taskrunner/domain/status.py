@@ -61,7 +61,10 @@ def outcome_fields(
     runs = [e for e in executions if e.is_run]
     active = sorted((e for e in runs if not e.terminal), key=lambda e: (e.due, e.name))
     scheduled = [e for e in runs if e.type == "Scheduled"]
-    latest = max(runs, key=lambda e: (e.created, e.nominal, e.name), default=None)
+    ended = [e for e in runs if e.terminal]
+    latest = max(
+        ended or runs, key=lambda e: (e.finished or 0, e.created, e.nominal, e.name), default=None
+    )
     fields: dict[str, Any] = {
         "lastScheduleTime": _latest(old, "lastScheduleTime", (e.nominal for e in scheduled)),
         "lastSuccessfulTime": _latest(
@@ -79,6 +82,7 @@ def outcome_fields(
         "consecutiveFailures": tally.consecutive_failures,
         "activeCount": len(active),
         "active": [_active(e) for e in active[:ACTIVE_LISTED]] or None,
+        # What ended last; while nothing has, what is active. Gone with history limits of 0.
         "lastExecution": _last_execution(latest) if latest else old.get("lastExecution"),
     }
     return fields

@@ -587,7 +587,7 @@ class ActiveExecution(StatusModel):
 
 
 class LastExecution(StatusModel):
-    """The execution that was decided last."""
+    """The run that ended last, or is active."""
 
     name: str = Field(description="Name of the TaskExecution.")
     phase: str | None = Field(None, description="Its phase, e.g. Succeeded.")
@@ -650,7 +650,7 @@ class ScheduledTaskStatus(StatusModel):
         json_schema_extra=keyed("name"),
     )
     last_execution: LastExecution | None = Field(
-        None, description="The execution that was decided last, and how it ended."
+        None, description="The run that ended last, and how; while none has, the one that is active."
     )
 
 

@@ -1,0 +1,90 @@
+"""A team on a real cluster: a namespace with the CRDs, and replicas of an operator for it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from replicas import OperatorProcess, eventually
+from testbed.base import BaseCluster
+
+ROOT = Path(__file__).parents[1]
+Json = dict[str, Any]
+
+
+def task(name: str, *, seconds: int = 1, exit_code: int = 0, **spec: Any) -> Json:
+    """A ScheduledTask whose simulated pods run for `seconds`."""
+    annotations = {"testbed.taskrunner.dev/run-for": f"{seconds}s"}
+    if exit_code:
+        annotations["testbed.taskrunner.dev/exit-code"] = str(exit_code)
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}
+    template = {"metadata": {"annotations": annotations}, "spec": pod}
+    return {
+        "apiVersion": "taskrunner.dev/v1alpha1",
+        "kind": "ScheduledTask",
+        "metadata": {"name": name},
+        "spec": {
+            "jobTemplate": {"spec": {"backoffLimit": 0, "template": template}},
+            **spec,
+        },
+    }
+
+
+def every(seconds: int) -> list[Json]:
+    return [{"name": "often", "everySeconds": seconds, "anchor": "2026-01-01T00:00:00Z"}]
+
+
+class Team:
+    """A namespace with the CRDs, and the replicas of an operator that watches only it."""
+
+    def __init__(self, cluster: BaseCluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.name = f"team-{uuid.uuid4().hex[:6]}"
+        self._directory = directory
+        self.replicas: list[OperatorProcess] = []
+        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        cluster.kubectl("create", "namespace", self.name)
+
+    def start(self, **settings: str) -> OperatorProcess:
+        """One more replica."""
+        log = self._directory / f"replica-{len(self.replicas) + 1}.log"
+        replica = OperatorProcess(Path(self.cluster.kubeconfig), self.name, log, **settings)
+        self.replicas.append(replica)
+        replica.wait_for_log("in sync")
+        return replica
+
+    def leader(self) -> OperatorProcess:
+        def leading() -> OperatorProcess | None:
+            alive = [r for r in self.replicas if r.process.poll() is None]
+            return next((r for r in alive if r.leads()), None)
+
+        return eventually(leading, "a leader", self.logs)
+
+    def stop(self) -> None:
+        for replica in self.replicas:
+            replica.stop()
+        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false")
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {r.identity}\n{r.log[-3000:]}" for r in self.replicas)
+
+    def kubectl(self, *arguments: str, obj: Json | None = None) -> str:
+        return self.cluster.kubectl(f"-n={self.name}", *arguments, input=obj)
+
+    def apply(self, obj: Json) -> None:
+        self.kubectl("apply", "-f", "-", obj=obj)
+
+    def get(self, kind: str, name: str) -> Json:
+        return dict(self.cluster.get(f"-n={self.name}", kind, name))
+
+    def list(self, kind: str, of: str = "") -> list[Json]:
+        selector = [f"-l=taskrunner.dev/task={of}"] if of else []
+        return list(self.cluster.get(f"-n={self.name}", kind, *selector)["items"])
+
+    def succeeded(self, of: str) -> list[Json]:
+        found = self.list("texec", of)
+        return [e for e in found if e.get("status", {}).get("phase") == "Succeeded"]
+
+    def wait_for(self, check: Any, what: str, seconds: float = 30) -> Any:
+        return eventually(check, what, self.logs, seconds=seconds)
