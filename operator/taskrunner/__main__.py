@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import typer
-
 from taskrunner.app import commands
+from taskrunner.cli.main import build
+from taskrunner.kube.clock import SystemClock
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app = typer.Typer(name="taskrunner", no_args_is_help=True, help="Runs tasks on Kubernetes.")
-    app.callback()(lambda: None)
+    app = build(SystemClock())
     app.command("operator")(commands.operator)
     app.command("webhook")(commands.webhook)
     app()

@@ -1,0 +1,61 @@
+"""`taskrunner explain`: a cron expression in words, and what comes next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+COUNT = 5
+
+
+def explain(
+    context: typer.Context,
+    expression: Annotated[
+        str, typer.Argument(help='Cron expression in quotes, e.g. "30 2 * * 1-5".')
+    ],
+    zone: Annotated[str, typer.Option(help="IANA time zone in which it is read.")] = "UTC",
+    start: Annotated[
+        str | None, typer.Option("--from", help="Moment after which to begin. Default: now.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="namespace/name of the task: H depends on it.")
+    ] = "default/task",
+) -> None:
+    """Say in words when a cron expression fires, and list the next five times.
+
+    taskrunner explain "0 9 * * MON#1" --zone Europe/Berlin
+    """
+    from taskrunner.cli.shared import fail, time_option, zone_option
+    from taskrunner.domain.cron import CronError, cron_timeline
+    from taskrunner.domain.explain import explain as in_words
+    from taskrunner.domain.instants import format_instant
+    from taskrunner.domain.preview import local_time
+    from taskrunner.domain.timeline import CronTimeline, DstPolicy
+    from taskrunner.errors import Problem
+
+    loaded = zone_option(zone)
+    assert loaded is not None
+    begin = time_option("--from", start, loaded)
+    after = int(context.obj.clock.now()) if begin is None else begin - 1
+    try:
+        timeline = cron_timeline(expression, zone=zone, dst=DstPolicy(), hash_key=task)
+    except CronError as error:
+        fail(str(Problem("expression", error.value, error.message, error.remedy)))
+    typer.echo(in_words(timeline))
+    if isinstance(timeline, CronTimeline) and len(loaded.offsets) > 1:
+        if timeline.expression.fixed:
+            typer.echo(
+                "When clocks change: a time that does not exist runs right after the gap, one that"
+                " comes twice runs the first time (spec.dst)."
+            )
+        else:
+            typer.echo("When clocks change: it goes on with the clock, as hour or minute is free.")
+    typer.echo(f"\nNext times in {zone}:")
+    fire = timeline.next_after(after)
+    for _ in range(COUNT):
+        if fire is None:
+            break
+        note = f"  ({fire.note})" if fire.note else ""
+        typer.echo(f"  {local_time(fire.time, loaded)}  {format_instant(fire.time)}{note}")
+        fire = timeline.next_after(fire.time)

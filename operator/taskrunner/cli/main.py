@@ -1,0 +1,58 @@
+"""The `taskrunner` command line: options that all share, and the commands that need no cluster.
+
+`__main__` builds the application and adds the commands that run a process. What is heavy is
+imported inside the commands, so that `--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from taskrunner import __version__
+from taskrunner.cli.explain import explain
+from taskrunner.cli.preview import preview
+from taskrunner.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What commands take from outside; tests pass a clock of their own."""
+
+    clock: Clock
+
+
+def build(clock: Clock) -> typer.Typer:
+    """The application with its commands."""
+    app = typer.Typer(
+        name="taskrunner",
+        help="Runs tasks on Kubernetes on time, and shows what it will do.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        context: typer.Context,
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="Show the versions and exit.", callback=_version,
+                         is_eager=True),
+        ] = False,
+    ) -> None:  # fmt: skip
+        context.obj = Shared(clock)
+
+    app.command("preview")(preview)
+    app.command("explain")(explain)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from taskrunner.domain.zones import tzdata_version
+
+        typer.echo(f"taskrunner {__version__} (time zones: tzdata {tzdata_version()})")
+        raise typer.Exit

@@ -1,0 +1,61 @@
+"""What commands have in common: errors, times and zones on the command line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NoReturn
+
+import typer
+
+from taskrunner.domain.calendar_days import instant_at, to_local
+from taskrunner.domain.zones import Zone, ZoneError, load_zone
+from taskrunner.errors import Problem
+
+USAGE_ERROR = 2
+"""Exit code for input that only an edit helps."""
+
+
+def fail(*messages: str) -> NoReturn:
+    """Tell what is wrong on standard error and exit with 2."""
+    for message in messages:
+        typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(USAGE_ERROR)
+
+
+def warn(messages: Iterable[str]) -> None:
+    """Tell on standard error, so that what is piped stays clean."""
+    for message in messages:
+        typer.echo(f"warning: {message}", err=True)
+
+
+def zone_option(name: str | None) -> Zone | None:
+    """The zone of `--zone`."""
+    if name is None:
+        return None
+    try:
+        return load_zone(name)
+    except ZoneError as error:
+        fail(str(Problem("--zone", error.value, error.message, error.remedy)))
+
+
+def time_option(option: str, text: str | None, zone: Zone | None) -> int | None:
+    """The instant of `--from` or `--to`: RFC 3339, or a date or wall clock time in the zone."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(re.sub("z$", "Z", text.strip()))
+        if moment.tzinfo is not None:
+            return int(moment.timestamp() // 1)
+        return instant_at(zone or load_zone("UTC"), to_local(moment))
+    except (ValueError, OverflowError):
+        message = "This is not a time."
+        remedy = 'Write e.g. "2026-03-29T00:00:00Z", "2026-03-29T02:00" or "2026-03-29".'
+        fail(str(Problem(option, text, message, remedy)))
+
+
+def is_terminal() -> bool:
+    """Whether a person reads along."""
+    return sys.stdout.isatty()
