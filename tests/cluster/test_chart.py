@@ -5,7 +5,9 @@ The cluster is one of its own, because definitions and roles are shared by all w
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +31,7 @@ CASES: dict[str, Json] = {
         "operator": {"podDisruptionBudget": {"enabled": False}},
     },
 }
-NO_PODS: Json = {"operator": {"replicas": 0}}
+NO_PODS: Json = {"operator": {"replicas": 0}, "webhook": {"replicas": 0}}
 """Simulated nodes run pods that do nothing; none are made."""
 TASK: Json = {
     "apiVersion": "taskrunner.dev/v1alpha1",
@@ -70,11 +72,10 @@ def helm(own: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
 
 @pytest.fixture
-def installed(own: Cluster, helm: Helm) -> Iterator[Helm]:
-    """The release is there, without pods; afterwards nothing is."""
-    helm.run("install", RELEASE, CHART, *_where(), values=NO_PODS)
-    yield helm
-    helm.run("uninstall", RELEASE, *_where(), "--ignore-not-found", "--wait")
+def installed(helm: Helm) -> Helm:
+    """The release is there, without pods."""
+    helm.run("upgrade", "--install", RELEASE, CHART, *_where(), values=NO_PODS)
+    return helm
 
 
 # --- objects --------------------------------------------------------------------------------------
@@ -86,25 +87,26 @@ def test_the_server_accepts_every_object(own: Cluster, helm: Helm, case: str) ->
     """Strictly, and without a warning: neither of the schema, of a deprecated version, nor of the
     Pod Security Standard."""
     rendered = Rendered(helm.template(CASES[case]))
-    names = {f"{obj['kind']}/{obj['metadata']['name']}" for obj in rendered}
-    assert len(names) == len(rendered.objects)
-    for obj in rendered:
-        if obj["kind"] != "Pod":  # its ServiceAccount would have to exist; see the next test
-            _dry_run(own, obj, "apply", "--server-side", "--force-conflicts")
+    # A pod's ServiceAccount would have to exist; see the next test.
+    objects = [obj for obj in rendered if obj["kind"] != "Pod"]
+    assert len(objects) == len(rendered.objects) - 1
+    _dry_run(own, objects, "apply", "--server-side", "--force-conflicts")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_restricted_standard_admits_every_pod(own: Cluster, helm: Helm, case: str) -> None:
     specs = Rendered(helm.template(CASES[case])).pod_specs
     assert len(specs) >= 3
-    for spec in specs.values():
-        pod = {
+    pods = [
+        {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"generateName": "chart-", "namespace": NAMESPACE},
             "spec": {**spec, "serviceAccountName": "default"},
         }
-        _dry_run(own, pod, "create")
+        for spec in specs.values()
+    ]
+    _dry_run(own, pods, "create")
 
 
 # --- life of a release ----------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def test_an_upgrade_brings_the_definitions_of_the_new_chart(
     assert "later" not in _fields(own)
     installed.run("upgrade", RELEASE, newer, *_where(), values=NO_PODS)
     assert "later" in _fields(own)
-    installed.run("rollback", RELEASE, "1", *_where())
+    installed.run("rollback", RELEASE, *_where())
     assert "later" not in _fields(own)
 
 
@@ -156,6 +158,25 @@ def test_a_second_operator_is_told_that_the_definitions_are_there(
     values = {**NO_PODS, "crds": {"install": False}, "watchNamespace": "tasks"}
     installed.run("install", "second", CHART, "--namespace=tasks", values=values)
     installed.run("uninstall", "second", "--namespace=tasks", "--wait")
+
+
+def test_definitions_that_kubectl_applied_can_be_taken_over(own: Cluster, helm: Helm) -> None:
+    """As docs/how-to/install.md says."""
+    helm.run("uninstall", RELEASE, *_where(), "--ignore-not-found", "--wait")
+    own.kubectl("apply", "--server-side", "--force-conflicts", "-f", CHART / "files" / "crds")
+    ours = ("--take-ownership", "--force-conflicts")
+    helm.run("upgrade", "--install", RELEASE, CHART, *_where(), *ours, values=NO_PODS)
+    helm.run("upgrade", RELEASE, CHART, *_where(), values=NO_PODS)
+
+
+def test_the_first_task_of_the_notes_can_be_pasted(own: Cluster, installed: Helm) -> None:
+    said = installed.run("get", "notes", RELEASE, *_where())
+    command = re.search(r"^kubectl apply --namespace default (?:.*\n)+?EOF$", said, re.MULTILINE)
+    assert command is not None
+    path = {"PATH": f"{own.bin('kubectl').parent}:/usr/bin:/bin", "KUBECONFIG": str(own.kubeconfig)}
+    subprocess.run(["sh", "-euc", command[0]], env=path, check=True, timeout=30)
+    assert own.get("stask", "hello", "-n=default")["spec"]["schedule"] == "* * * * *"
+    own.kubectl("delete", "stask", "hello", "-n=default")
 
 
 # --- rights ---------------------------------------------------------------------------------------
@@ -199,10 +220,12 @@ def test_users_get_their_rights_from_kubernetes_own_roles(
         own.kubectl("delete", "rolebinding", user, "-n=tasks")
 
 
-def _dry_run(cluster: Cluster, obj: Json, *command: str) -> None:
+def _dry_run(cluster: Cluster, objects: list[Json], *command: str) -> None:
     strict = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
-    said = cluster.kubectl(*command, *strict, "-f", "-", input=obj)
-    assert "(server dry run)" in said
+    manifest = {"apiVersion": "v1", "kind": "List", "items": objects}
+    said = cluster.kubectl(*command, *strict, "-f", "-", input=manifest).splitlines()
+    assert len(said) == len(objects)
+    assert all(line.endswith("(server dry run)") for line in said)
 
 
 def _may(cluster: Cluster, user: str, namespace: str, question: str) -> bool:
