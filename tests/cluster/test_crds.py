@@ -5,6 +5,7 @@ What is refused, and in which words, is the table that the unit tests of `parse`
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,6 +305,8 @@ def test_the_operator_may_use_the_name_of_a_slot(space: Space, name: str) -> Non
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.kind}: {case.title}")
 def test_a_bad_object_is_refused_at_apply(space: Space, case: Refused) -> None:
     said = space.refusal("apply", "--validate=strict", "-f", "-", obj=case.obj)
+    # Where a rule fails, the minors differ: the value, the name of its type, or nothing.
+    said = re.sub(r'Invalid value: "(object|string|)": ', "Invalid value: ", said)
     for sentence in case.server:
         assert sentence in said
 

@@ -56,7 +56,7 @@ class Refused:
     problems: tuple[str, ...]
     """What `parse` says: each problem in full."""
     server: tuple[str, ...]
-    """What the API server's answer contains."""
+    """What the API server's answer contains, but for the value after "Invalid value"."""
     obj: Json = field(init=False)
 
     def __post_init__(self) -> None:
@@ -295,7 +295,7 @@ TASKS: tuple[Refused, ...] = (
         "an empty expression",
         {"schedule": ""},
         'spec.schedule: The expression is empty. Write e.g. "0 2 * * *" for 02:00 every day.',
-        'spec.schedule: Invalid value: "": the expression is empty; write e.g.'
+        "spec.schedule: Invalid value: the expression is empty; write e.g."
         ' "0 2 * * *" for 02:00 every day',
     ),
     task(
