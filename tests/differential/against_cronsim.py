@@ -19,7 +19,7 @@ from multiprocessing import get_context
 
 from cronsim import CronSim, CronSimError
 
-from differential.expressions import Expressions
+from differential.expressions import NAMES, Expressions
 from differential.oracle import Oracle, zoneinfo
 from differential.transitions import YEAR_2020, YEAR_2036, Transition, transitions
 from taskrunner.domain.cron import CronError, cron_timeline
@@ -35,6 +35,7 @@ PAST = "cronsim: asked in the second pass of an overlap, it answers with a time 
 UNEVEN = "cronsim: steps by whole hours over a change that is not of or at a whole hour"
 DAY_RULE = "by design: a day field such as */2 counts as restricted (CronJob), not as a star"
 WEEKDAY_STEP = "by design: weekday steps run over 0-6 (CronJob), not over 0-7"
+ONE_VALUE = "cronsim: reads a range of one value with a step, 5-5/10, as 5/10"
 STAR_LATER = "by design: a star counts wherever it stands in a list, not only at its front"
 
 
@@ -137,6 +138,8 @@ def reason_for(
     plain = [any(t in {"*", "*/1"} for t in field.split(",")) for field in (day, weekday)]
     if any(stars) != any(plain):
         return DAY_RULE
+    if any(_is_one_value(field) for field in expression.split()):
+        return ONE_VALUE
     if "/" in weekday:
         return WEEKDAY_STEP
     if any("*" in field[1:] and not field.startswith("*") for field in (minute, hour)):
@@ -145,6 +148,18 @@ def reason_for(
         return PAST
     uneven = any(start - 7_200 <= at <= max(ours, theirs) for at in _irregular(zone))
     return UNEVEN if "*" in minute + hour and uneven else None
+
+
+def _is_one_value(field: str) -> bool:
+    """Whether a term of the field is like `5-5/10` or `APR-4/2`."""
+    values = {name: str(number) for names in NAMES.values() for number, name in enumerate(names)}
+    values |= {name: str(number + 1) for number, name in enumerate(NAMES["month"])}
+    for term in field.split(","):
+        span, slash, _ = term.partition("/")
+        first, dash, last = (values.get(part, part) for part in span.partition("-"))
+        if slash and dash and first.lstrip("0") == last.lstrip("0"):
+            return True
+    return False
 
 
 def _changes_part(part: list[Transition]) -> tuple[Counter[str], list[str]]:

@@ -12,6 +12,9 @@ RANGES = {
     "month": (1, 12),
     "weekday": (0, 6),
 }
+MACROS = [
+    "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly",
+]  # fmt: skip
 NAMES = {
     "month": ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
     "weekday": ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
@@ -26,19 +29,19 @@ class Expressions:
 
     def standard(self) -> str:
         """Five fields with only what CronJob has."""
-        return " ".join(self._field(name) for name in ("minute", "hour", "day", "month", "weekday"))
+        return " ".join(self.field(name) for name in ("minute", "hour", "day", "month", "weekday"))
 
     def dialect(self) -> str:
         """Five or six fields with `L`, `W` and `#` among them, without `H`."""
         fields = [
-            self._field("minute"),
-            self._field("hour"),
-            self._special("day") if self._often(0.3) else self._field("day"),
-            self._field("month"),
-            self._special("weekday") if self._often(0.3) else self._field("weekday"),
+            self.field("minute"),
+            self.field("hour"),
+            self._special("day") if self._often(0.3) else self.field("day"),
+            self.field("month"),
+            self._special("weekday") if self._often(0.3) else self.field("weekday"),
         ]
         if self._often(0.2):
-            fields.insert(0, self._field("second"))
+            fields.insert(0, self.field("second"))
         return " ".join(fields)
 
     def broken(self) -> str:
@@ -55,22 +58,7 @@ class Expressions:
     def descriptor(self) -> str:
         """A macro or an `@every`, most of them valid in CronJob."""
         if self._often(0.3):
-            return self.random.choice(
-                [
-                    "@yearly",
-                    "@annually",
-                    "@monthly",
-                    "@weekly",
-                    "@daily",
-                    "@midnight",
-                    "@hourly",
-                    "@reboot",
-                    "@Daily",
-                    "@",
-                    "@every",
-                    "@fortnightly",
-                ]
-            )
+            return self.random.choice([*MACROS, "@reboot", "@Daily", "@", "@every", "@fortnightly"])
         units = self.random.sample(["h", "m", "s", "ms", "us"], self.random.randint(1, 2))
         numbers = [self.random.choice(["1", "2", "90", "1.5", "0.25", ".5", "0"]) for _ in units]
         sign = self.random.choice(["", "", "", "", "-", "+"])
@@ -79,7 +67,8 @@ class Expressions:
     def _often(self, share: float) -> bool:
         return self.random.random() < share
 
-    def _field(self, name: str) -> str:
+    def field(self, name: str) -> str:
+        """A field with what CronJob has; a wildcard in one case of three."""
         if self._often(0.35):
             return "*" if self._often(0.8) else "?"
         count = 1 if self._often(0.7) else self.random.randint(2, 4)

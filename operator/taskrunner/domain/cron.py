@@ -191,7 +191,7 @@ def _check_possible(parsed: CronExpression, fields: list[str]) -> None:
                 return
     raise CronError(
         f'The expression never matches: no month of "{fields[4]}" has such a day.',
-        'Correct the day or the month ("L" is the last day of any month); for a task that runs only '
-        "by hand leave the schedule out.",
+        'Correct the day or the month ("L" is the last day of any month); for a task that runs '
+        "only by hand leave the schedule out.",
         f"{fields[3]} {fields[4]} {fields[5]}",
     )

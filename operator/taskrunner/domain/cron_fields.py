@@ -75,7 +75,7 @@ class Kind:
             return self.names.index(text.upper()) + self.low
         raise CronError(
             f"This cannot be read as a value of the {self.name} field.",
-            f"Write {self._allowed()}.",
+            _hint(text, self) or f"Write {self._allowed()}.",
             text,
         )
 
@@ -167,7 +167,10 @@ def _term(term: str, kind: Kind, hash_key: str) -> tuple[int, bool, bool]:
             high = low
         return _range_bits(kind, low, high, _step(match[3], kind)), False, False
     raise CronError(
-        f"This cannot be read as a part of the {kind.name} field.", _hint(term, kind), term
+        f"This cannot be read as a part of the {kind.name} field.",
+        _hint(term, kind)
+        or 'Write numbers, ranges "1-5", steps "*/15" and lists "1,15", no spaces.',
+        term,
     )
 
 
@@ -263,8 +266,8 @@ def _weekday_term(term: str, rule: DayRule) -> DayRule | None:
     return None
 
 
-def _hint(term: str, kind: Kind) -> str:
-    """What the user may have meant."""
+def _hint(term: str, kind: Kind) -> str | None:
+    """What the user may have meant by a term of another dialect or another field."""
     upper = term.upper()
     if kind is DAY_OF_WEEK and upper == "L":
         return 'Write the weekday with it, as in "5L" or "FRIL" for the last Friday.'
@@ -275,6 +278,6 @@ def _hint(term: str, kind: Kind) -> str:
             "L and W belong in the day-of-month field (L, L-3, LW, 15W); L and # with a weekday "
             "in the day-of-week field (5L, MON#1)."
         )
-    if term.startswith("~") or "~" in term:
+    if "~" in term:
         return 'For a stable value drawn per task write "H" or "H(0-29)".'
-    return 'Write numbers, ranges "1-5", steps "*/15" and lists "1,15", without spaces.'
+    return None

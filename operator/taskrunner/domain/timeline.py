@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 from taskrunner.domain.cron_expression import CronExpression
 from taskrunner.domain.zones import EARLIEST, LATEST, Zone
 
+Gap = Literal["RunAfter", "Skip"]
+Overlap = Literal["First", "Second", "Both"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fire:
@@ -32,9 +35,9 @@ class DstPolicy:
     run in both passes of an overlap, so that the time between runs stays even.
     """
 
-    gap: Literal["RunAfter", "Skip"] = "RunAfter"
+    gap: Gap = "RunAfter"
     """A time that the clock jumps over runs at the first instant after the jump, or not at all."""
-    overlap: Literal["First", "Second", "Both"] = "First"
+    overlap: Overlap = "First"
     """Which pass of a repeated time runs."""
 
 
