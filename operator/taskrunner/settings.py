@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from taskrunner.errors import Problem, SpecError
 
 PREFIX: Final = "SCHEDULER_"
+WEBHOOK_PREFIX: Final = "SCHEDULER_WEBHOOK_"
+"""Settings of the admission webhook, which is a process of its own."""
 
 
 def _unique_identity() -> str:
@@ -77,7 +79,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not name.startswith(WEBHOOK_PREFIX)
     }
     try:
         return Settings.model_validate(given)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from taskrunner import __version__
+from taskrunner.cli.config import config
 from taskrunner.cli.explain import explain
 from taskrunner.cli.preview import preview
 from taskrunner.ports import Clock
@@ -47,6 +48,7 @@ def build(clock: Clock) -> typer.Typer:
 
     app.command("preview")(preview)
     app.command("explain")(explain)
+    app.command("config")(config)
     return app
 
 
