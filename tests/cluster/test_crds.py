@@ -171,7 +171,7 @@ def test_an_example_is_stored_as_it_is_written(space: Space, file: Path) -> None
         else:
             stored = space.create(obj)
         assert stored["spec"] == STORED_DEFAULTS[kind] | obj["spec"]
-        assert "status" not in stored
+        assert stored.get("status") == ({"phase": "Pending"} if kind == "TaskExecution" else None)
         PARSERS[kind](stored)
 
 
@@ -345,6 +345,12 @@ def test_an_argument_cannot_be_added_to_an_execution(space: Space) -> None:
 
 
 # --- status, columns, selectors -----------------------------------------------------------------
+
+
+def test_an_execution_is_pending_before_anything_is_written_to_it(space: Space) -> None:
+    space.create(merged(GOOD["TaskExecution"], {"metadata": {"name": "untouched"}}))
+    assert space.get("texec", "untouched")["status"] == {"phase": "Pending"}
+    assert "untouched" in space.names("texec", "--field-selector=status.phase=Pending")
 
 
 def test_status_is_written_apart_and_leaves_the_generation(space: Space) -> None:

@@ -7,7 +7,7 @@ keywords. https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taskrunner.api.v1alpha1.calendar import Calendar
@@ -66,6 +66,9 @@ class Definition:
     model: type[SpecModel]
     columns: tuple[Column, ...]
     selectable: tuple[str, ...] = ()
+    initial_status: Mapping[str, str] = field(default_factory=dict)
+    """What the API server shows as the status while nothing was written to it: a column is not
+    empty then, and saying so costs no write."""
 
 
 DEFINITIONS: Final = (
@@ -137,6 +140,7 @@ DEFINITIONS: Final = (
             Column("Message", "string", ".status.message", "What happened.", wide=True),
         ),
         selectable=(".spec.taskRef.name", ".spec.type", ".status.phase", ".status.reason"),
+        initial_status={"phase": "Pending"},
     ),
     Definition(
         CALENDAR,
@@ -167,7 +171,10 @@ def definition(of: Definition) -> Schema:
     }
     if of.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in of.selectable]
-    version["schema"] = {"openAPIV3Schema": structural_schema(of.model)}
+    schema = structural_schema(of.model)
+    if of.initial_status:
+        schema["properties"]["status"]["default"] = dict(of.initial_status)
+    version["schema"] = {"openAPIV3Schema": schema}
     names = {
         "kind": resource.kind,
         "listKind": f"{resource.kind}List",

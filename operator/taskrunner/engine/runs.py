@@ -199,7 +199,8 @@ class Runs:
     def _is_admitted(self, execution: Execution) -> bool:
         return (
             execution.type == "Scheduled"
-            or execution.phase != ""
+            or execution.phase not in ("", "Pending")
+            or execution.reason != ""
             or execution.uid in self._admitted
             or self._has_job(execution)
         )
