@@ -503,7 +503,57 @@ def test_the_tasks_next_to_a_bad_one_are_accepted(space: Space) -> None:
 
 
 def test_a_good_task_has_no_warning(space: Space) -> None:
-    assert space.warnings(task("fine", {"schedule": "0 2 * * *"})) == []
+    assert space.warnings(task("fine", {"schedule": "0 4 * * *"})) == []
+
+
+WARNED: dict[str, tuple[Json, list[str]]] = {
+    "a time in the DST gap": (
+        {"schedule": "30 2 * * *"},
+        ['spec.schedule "30 2 * * *": Clocks in Europe/Berlin jump from 02:00 to 03:00 on '],
+    ),
+    "a deprecated alias": (
+        {"schedule": "0 4 * * *", "timeZone": "US/Eastern"},
+        ['spec.timeZone "US/Eastern": The name is a deprecated alias in the IANA database.'],
+    ),
+    "a time in the past": (
+        {"schedules": [{"name": "a", "at": "2020-01-01T00:00:00Z"}]},
+        ['spec.schedules[0].at "at 2020-01-01T00:00:00+00:00": It has no slot to come'],
+    ),
+    "no slot before the end": (
+        {"schedule": "0 4 29 2 *", "endTime": "2027-01-01T00:00:00Z"},
+        ['spec.schedule "0 4 29 2 *": It never fires before endTime'],
+    ),
+    "two schedules that coincide, in an old zone": (
+        {
+            "timeZone": "US/Eastern",
+            "schedules": [
+                {"name": "a", "cron": "0 4 * * *", "arguments": {"A": "1"}},
+                {"name": "b", "cron": "0 4 * * *", "arguments": {"A": "2"}},
+            ],
+        },
+        ['spec.timeZone "US/Eastern": ', 'spec.schedules[1].cron "0 4 * * *": It always coincides'],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", WARNED)
+def test_what_is_probably_not_meant_is_warned_about(space: Space, title: str) -> None:
+    spec, beginnings = WARNED[title]
+    said = space.warnings(task(f"warned-{list(WARNED).index(title)}", spec))
+    assert len(said) == len(beginnings)
+    for warning, beginning in zip(said, beginnings, strict=True):
+        assert warning.startswith(beginning)
+
+
+def test_more_warnings_than_fit_say_how_many_are_missing(space: Space) -> None:
+    many = [
+        {"name": f"a{number}", "cron": "30 2 * * *", "arguments": {"A": str(number)}}
+        for number in range(20)
+    ]
+    said = space.warnings(task("many", {"schedules": many}))
+    shown, last = said[:-1], said[-1]
+    assert last == f"And {39 - len(shown)} more."
+    assert all(warning.endswith((".", "…")) for warning in shown)
 
 
 def test_warnings_of_the_api_server_name_the_place_in_the_task(space: Space) -> None:

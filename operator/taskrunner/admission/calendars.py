@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,6 +15,8 @@ from taskrunner.errors import ApiError, NotFound, SpecError
 from taskrunner.ports import CALENDARS, Obj, Resource
 
 _KEPT: Final = 128
+
+Compile = Callable[[], CompiledCalendar]
 
 
 class ReadApi(Protocol):
@@ -35,10 +37,16 @@ class Unusable:
 
 class Calendars:
     """Reads calendars live: a task may be applied in one go with its calendar, so what was true a
-    second ago is not good enough. Only the compiled form is kept, by the version of the object."""
+    second ago is not good enough. Only the compiled form is kept, by the version of the object.
 
-    def __init__(self, api: ReadApi) -> None:
+    `apart` runs what takes long to compute (the holidays of a country) in a thread.
+    """
+
+    def __init__(
+        self, api: ReadApi, apart: Callable[[Compile], Awaitable[CompiledCalendar]]
+    ) -> None:
         self._api = api
+        self._apart = apart
         self._compiled: OrderedDict[tuple[str, str], CompiledCalendar] = OrderedDict()
 
     async def read(
@@ -52,7 +60,7 @@ class Calendars:
     async def _read(self, namespace: str, name: str) -> CompiledCalendar | Unusable:
         try:
             obj = await self._api.get(CALENDARS, namespace, name)
-            return self._compile(obj)
+            return await self._compile(obj)
         except NotFound:
             return Unusable(
                 f'There is no Calendar of this name in the namespace "{namespace}" yet; the task is'
@@ -66,11 +74,12 @@ class Calendars:
                 f" corrected: {error}"
             )
 
-    def _compile(self, obj: Obj) -> CompiledCalendar:
+    async def _compile(self, obj: Obj) -> CompiledCalendar:
         version = (obj["metadata"]["uid"], obj["metadata"]["resourceVersion"])
         compiled = self._compiled.get(version)
         if compiled is None:
-            compiled = self._compiled[version] = compile_calendar(parse_calendar(obj))
+            compiled = await self._apart(lambda: compile_calendar(parse_calendar(obj)))
+            self._compiled[version] = compiled
         self._compiled.move_to_end(version)
         if len(self._compiled) > _KEPT:
             self._compiled.popitem(last=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from taskrunner.admission.calendars import Calendars, ReadApi, Unusable
 from taskrunner.admission.review import Request, Verdict
@@ -18,11 +20,20 @@ from taskrunner.api.v1alpha1.parse import (
 )
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
-from taskrunner.domain.compile import compile_task
+from taskrunner.domain.compile import CompiledTask, compile_task
+from taskrunner.domain.warnings import warnings_for, warnings_for_calendar
 from taskrunner.errors import ApiError, NotFound, Problem, SpecError
 from taskrunner.ports import SCHEDULED_TASKS, Clock
 
+log = logging.getLogger(__name__)
+
 JsonMap = Mapping[str, Any]
+T = TypeVar("T")
+
+_THREADS: Final = 4
+_WARNING_SECONDS: Final = 0.5
+"""Time for looking for warnings. Refusals are found in milliseconds; but whether fifty schedules
+coincide takes long, and a review has few seconds."""
 
 
 class Api(ReadApi, TrialApi, Protocol):
@@ -46,8 +57,11 @@ class Checker:
     def __init__(self, api: Api, clock: Clock, *, call_timeout: float) -> None:
         self._api = api
         self._clock = clock
-        self._calendars = Calendars(api)
+        self._calendars = Calendars(api, self._apart)
         self._call_timeout = call_timeout
+        # Planning is all computing. In threads, one task that takes long holds up neither the
+        # other reviews nor the probes, and is given up when its time is over.
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="checks")
 
     async def check(self, request: Request) -> Verdict:
         """The verdict on one object.
@@ -75,21 +89,38 @@ class Checker:
     # --- kinds ----------------------------------------------------------------------------------
 
     async def _task(self, request: Request, obj: JsonMap) -> Found:
-        names = _calendar_names(obj)
-        (problems, warnings), calendars = await asyncio.gather(
-            self._template(request, obj), self._calendars.read(request.namespace, names)
+        planned, (problems, warnings) = await asyncio.gather(
+            self._planned(request, obj), self._template(request, obj)
         )
-        found = Found(list(problems), list(warnings))
+        return Found([*planned.problems, *problems], [*planned.warnings, *warnings])
+
+    async def _planned(self, request: Request, obj: JsonMap) -> Found:
+        """All but the template of the Job."""
+        names = _calendar_names(obj)
+        calendars = await self._calendars.read(request.namespace, names)
         usable = {name: _or_empty(name, calendar) for name, calendar in calendars.items()}
+        found = Found()
         for position, name in enumerate(names):
             calendar = calendars[name]
             if isinstance(calendar, Unusable):
                 found.warnings.append(f'spec.calendars[{position}].name "{name}": {calendar.why}')
         try:
-            compile_task(parse_scheduled_task(obj), usable)
+            compiled = await self._apart(lambda: compile_task(parse_scheduled_task(obj), usable))
         except SpecError as error:
-            found.problems[:0] = error.problems
+            found.problems += error.problems
+        else:
+            found.warnings += await self._warnings(request, compiled)
         return found
+
+    async def _warnings(self, request: Request, task: CompiledTask) -> list[str]:
+        now = int(self._clock.now())
+        try:
+            async with asyncio.timeout(_WARNING_SECONDS):
+                found = await self._apart(lambda: warnings_for(task, now))
+        except TimeoutError:
+            log.info("%s %s: no time was left to look for warnings", request.uid, request.label)
+            return []
+        return [str(warning) for warning in found]
 
     async def _execution(self, request: Request, obj: JsonMap) -> Found:
         try:
@@ -113,11 +144,14 @@ class Checker:
         return Found()
 
     async def _calendar(self, _: Request, obj: JsonMap) -> Found:
+        def compiled() -> Found:
+            calendar = compile_calendar(parse_calendar(obj))
+            return Found([], [str(warning) for warning in warnings_for_calendar(calendar)])
+
         try:
-            compile_calendar(parse_calendar(obj))
+            return await self._apart(compiled)
         except SpecError as error:
             return Found(list(error.problems))
-        return Found()
 
     async def _template(self, request: Request, obj: JsonMap) -> Findings:
         """A template that is not new is not tried again: it runs already, and it costs time."""
@@ -127,6 +161,9 @@ class Checker:
         return await check_template(
             self._api, request.namespace, request.name, template, timeout=self._call_timeout
         )
+
+    async def _apart(self, compute: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, compute)
 
 
 def unchanged(request: Request) -> bool:

@@ -16,12 +16,12 @@ from taskrunner.errors import Problem, TaskrunnerError
 
 API_VERSION: Final = "admission.k8s.io/v1"
 
-LONGEST_WARNING: Final = 256
 LONGEST_WARNINGS: Final = 4096
-"""Characters. When all warnings of an answer are longer than this together, the API server cuts
-each at LONGEST_WARNING and drops what is left over (k8s.io/apiserver,
-pkg/endpoints/filters/warning.go). So each is kept that short, with a mark where it was cut, and the
-last says how many are missing."""
+LONGEST_WARNING: Final = 256
+"""Characters. When all warnings of an answer are longer than LONGEST_WARNINGS together, the API
+server cuts each at LONGEST_WARNING, and drops what is too much then (k8s.io/apiserver,
+pkg/endpoints/filters/warning.go). We do the same, with a mark where a text was cut, and a last line
+that says how many are missing."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 """A warning with such characters is dropped whole by the API server: it cannot be a header."""
@@ -135,15 +135,17 @@ def cause(problem: Problem) -> Mapping[str, str]:
 
 
 def fitted(warnings: Iterable[str]) -> list[str]:
-    """The warnings, each once, as the API server passes them on in full."""
-    texts = list(dict.fromkeys(shortened(_CONTROL.sub(" ", text).strip()) for text in warnings))
+    """The warnings, each once, so that the API server passes them on as they are."""
+    texts = [_CONTROL.sub(" ", text).strip() for text in dict.fromkeys(warnings)]
+    texts = [text for text in texts if text]
+    if sum(map(len, texts)) <= LONGEST_WARNINGS:
+        return texts
     found: list[str] = []
     room = LONGEST_WARNINGS - len(_more(len(texts)))
-    for text in filter(None, texts):
+    for text in map(shortened, texts):
         room -= len(text)
         if room < 0:
-            found.append(_more(len(texts) - len(found)))
-            break
+            return [*found, _more(len(texts) - len(found))]
         found.append(text)
     return found
 
@@ -158,4 +160,4 @@ def shortened(text: str) -> str:
 
 
 def _more(count: int) -> str:
-    return f"and {count} more warnings."
+    return f"And {count} more."

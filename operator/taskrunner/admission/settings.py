@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -116,12 +117,19 @@ def load(environment: Mapping[str, str]) -> WebhookSettings:
 
 
 def _problem(location: tuple[int | str, ...], detail: Mapping[str, object]) -> Problem:
-    variable = PREFIX + str(location[0]).upper() if location else f"{PREFIX}*"
     name = str(location[0]) if location else ""
+    variable = _variable(name or "*")
     field = WebhookSettings.model_fields.get(name)
     if field is None and location:
-        known = ", ".join(PREFIX + known.upper() for known in WebhookSettings.model_fields)
-        return Problem(variable, "", "There is no such setting.", f"Known are {known}.")
-    remedy = f"It says: {field.description}" if field else "Change one of the three."
+        close = get_close_matches(name, WebhookSettings.model_fields, n=1)
+        known = close or list(WebhookSettings.model_fields)
+        remedy = f"{'Did you mean' if close else 'Known are'} {', '.join(map(_variable, known))}"
+        return Problem(variable, "", "There is no such setting.", remedy + ("?" if close else "."))
+    remedy = field.description or "" if field else "Change one of the three."
     value = str(detail["input"])[:80] if location else ""
-    return Problem(variable, value, f"{detail['msg']}.", remedy)
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return Problem(variable, value, f"{message}.", remedy)
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()

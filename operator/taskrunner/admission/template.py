@@ -91,9 +91,10 @@ def problems_in(refusal: str) -> Iterator[Problem]:
     The messages are those of kube-apiserver for undecodable and invalid objects. Refusals by
     webhooks and policies look different, also when they use the same status code.
     """
-    if found := _UNDECODABLE.search(refusal):
+    words = _OUR_WORDS.sub("", refusal)
+    if found := _UNDECODABLE.match(words):
         yield from _undecodable(found[1])
-    elif found := _INVALID.search(refusal):
+    elif found := _INVALID.match(words):
         yield from _invalid(found[1])
 
 
@@ -122,6 +123,7 @@ def _invalid(text: str) -> Iterator[Problem]:
     marks = list(_CAUSE.finditer(text))
     if not marks:
         yield Problem(TEMPLATE, "", _ended(text), _explain("spec", parent=False))
+        return
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         detail = text[mark.end() : end]
