@@ -2,14 +2,14 @@
 #
 #   docker build -t taskrunner .
 #
-# Every Python package is pinned and checked by hash (requirements/*.txt). Where they come from is the
-# one thing that differs between machines, and it is never written here:
+# Every Python package is pinned and checked by hash (requirements/*.txt). Where they come from is
+# the one thing that differs between machines, and it is never written here:
 #   - as it stands, pip asks its usual index;
-#   - without a network, put the wheels into requirements/wheelhouse/ (`pip download -d …`) and pass
-#     `--build-arg PIP_NO_INDEX=1`: pip then takes nothing from elsewhere. The test bed builds this
-#     way (tools/testbed/image.py), with the package index and certificates of the machine.
-# A wheelhouse inside the build context works the same with docker and buildah, leaves no index, proxy
-# or certificate in any layer, and needs no network during the build.
+#   - without a network, put the wheels into requirements/wheelhouse/ (`pip download -d …`) and
+#     pass `--build-arg PIP_NO_INDEX=1`: pip then takes nothing from elsewhere. The test bed builds
+#     this way (tools/testbed/image.py), with the package index and certificates of the machine.
+# A wheelhouse inside the build context works the same with docker and buildah, leaves no index,
+# proxy or certificate in any layer, and needs no network during the build.
 
 # Pin a digest by appending it: --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:…
 # Any image with Python 3.11 and its venv module will do.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import binaries, image, packages, paths, processes, supervisor, versions
+from testbed import binaries, image, image_base, packages, paths, processes, supervisor, versions
 from testbed.cluster import Cluster
 from testbed.errors import MissingPartError, TestbedError
 from testbed.spec import ClusterSpec
@@ -162,6 +162,10 @@ def _up(options: argparse.Namespace) -> None:
         cluster = Cluster(spec, directory=directory, detached=True)
         binaries.to_stderr(f"starting cluster {spec.name!r} ({_describe(spec)}; usually 5 s)")
         cluster.start()
+        if spec.nodes == "real":
+            # No registry can be reached from the node: without an image, no pod would run.
+            cluster.real_node.load_images(image_base.archive())
+            binaries.to_stderr(f"pods can use the image {image_base.BASE_IMAGE} (shell, Python)")
     binaries.to_stderr("ready; stop it with: python -m testbed down --name " + spec.name)
     print(f"export KUBECONFIG={cluster.kubeconfig}")
 
