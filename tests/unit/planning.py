@@ -9,7 +9,7 @@ from typing import Any
 from taskrunner.api.v1alpha1.parse import parse_calendar, parse_scheduled_task
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, place
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, place
 from taskrunner.domain.compile import CompiledTask, compile_task
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot
 
@@ -72,11 +72,12 @@ def brute_force(compiled: CompiledTask, after: int, until: int) -> list[Slot]:
     """
     laid_out = []
     latest: dict[tuple[int, int], int] = {}
+    looks = Looks(compiled.calendars)
     margin = LOOK_AHEAD + 86400
     for nominal, members in nominals(compiled, after - margin, until + margin):
         for kind in dict.fromkeys(compiled.classes[index] for index in members):
             same = [index for index in members if compiled.classes[index] == kind]
-            placement = place(compiled.calendars, compiled.entries[same[0]].zone, nominal)
+            placement = place(looks, compiled.entries[same[0]].zone, nominal)
             laid_out.append((nominal, kind, same, placement))
             if not placement.excluded:
                 latest[kind, placement.target] = nominal

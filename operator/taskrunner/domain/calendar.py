@@ -136,9 +136,15 @@ class CompiledCalendar:
         return OUTSIDE
 
     def on_business_day(self, instant: int) -> bool:
-        """Whether it is a working day of the week in the calendar's zone, and not excluded."""
-        weekday = weekday_of(local_day(self.zone, instant))
-        return weekday in self.business_days and self.excludes(instant) is None
+        """Whether it is one of the calendar's business days of the week, in its zone."""
+        return weekday_of(local_day(self.zone, instant)) in self.business_days
+
+    def closed(self, instant: int) -> bool:
+        """Whether the calendar excludes the whole day of the instant, not only a window."""
+        return any(
+            isinstance(source, Days) and source.covers(instant) is not None
+            for source in self.excluded
+        )
 
     def next_edge(self, instant: int) -> int | None:
         """The first instant after `instant` at which the answer may change."""

@@ -18,6 +18,8 @@ EPOCH: Final = date(1970, 1, 1)
 WEEKDAYS: Final = (
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 )  # fmt: skip
+_FAR: Final = 3 * DAY // 2
+"""More than any offset from UTC."""
 HOLIDAY_YEARS_AHEAD: Final = 3
 """Years searched for the next holiday of a country; each has several in every year."""
 
@@ -38,6 +40,9 @@ def day_start(zone: Zone, day: int) -> int:
 
 def instant_at(zone: Zone, local: int) -> int:
     """The instant at which the wall clock first shows `local`, or the end of the gap it lies in."""
+    index = max(zone.segment(local), 0)
+    if zone.starts[index] + _FAR <= local < zone.starts[index + 1] - _FAR:
+        return local - zone.offsets[index]  # far from any change of the clock
     found = zone.instants_of(local)
     if found:
         return found[0]

@@ -14,6 +14,9 @@ Action = Literal["Skip", "Defer", "NextBusinessDay", "PreviousBusinessDay"]
 MAX_SHIFT_DAYS: Final = 31
 """Days searched for a business day. A month without one is a closed business, not a holiday: the
 slot is then skipped."""
+MAX_TRIES: Final = 5
+"""Business days on which the slot's time is excluded all the same (a window at this time of day),
+before it counts as excluded every day."""
 LOOK_AHEAD: Final = (MAX_SHIFT_DAYS + 2) * DAY
 """No slot is due earlier than this before its nominal time; two days for changes of the clock."""
 QUIET: Final = DAY + 3 * 3600
@@ -30,6 +33,39 @@ class CalendarUse:
     action: Action
 
 
+class Looks:
+    """The calendars of a task, asked about each instant once. It lives as long as one question:
+    the search for a business day comes by the same instants for slots of the days around."""
+
+    __slots__ = ("_days", "_excluders", "uses")
+
+    def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
+        self.uses = uses
+        self._excluders: dict[int, tuple[CalendarUse, str] | None] = {}
+        self._days: dict[int, Literal["free", "window", "closed"]] = {}
+
+    def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
+        """The first calendar that excludes the instant, and why; None when none does."""
+        try:
+            return self._excluders[instant]
+        except KeyError:
+            found = excluder(self.uses, instant)
+            self._excluders[instant] = found
+            return found
+
+    def day(self, instant: int) -> Literal["free", "window", "closed"]:
+        """Whether nothing excludes the instant, a window does, or the whole day is excluded."""
+        found = self._days.get(instant)
+        if found is None:
+            if self.excluder(instant) is None:
+                found = "free"
+            else:
+                shut = any(use.calendar.closed(instant) for use in self.uses)
+                found = "closed" if shut else "window"
+            self._days[instant] = found
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a slot goes. `target` is its nominal time when nothing excludes it."""
@@ -40,17 +76,18 @@ class Placement:
     """Why it does not run at all, as a sentence; empty when it does."""
 
 
-def place(uses: tuple[CalendarUse, ...], zone: Zone, nominal: int) -> Placement:
+def place(looks: Looks, zone: Zone, nominal: int) -> Placement:
     """Apply the calendars to a slot.
 
     The first calendar of the list that excludes the slot's time says what happens. Defer moves the
     slot to the end of that calendar's exclusion, and the whole list is asked again about the new
     time. A business day is one of that calendar's `businessDays` on which no calendar of the list
     excludes the slot's wall clock time (in `zone`); from there nothing moves the slot again.
+    MAX_SHIFT_DAYS and MAX_TRIES bound the search; a slot that finds no place is excluded.
     """
     at, notes = nominal, list[str]()
     for _ in range(_MAX_MOVES):
-        found = excluder(uses, at)
+        found = looks.excluder(at)
         if found is None:
             return Placement(at, tuple(notes))
         use, why = found
@@ -66,7 +103,7 @@ def place(uses: tuple[CalendarUse, ...], zone: Zone, nominal: int) -> Placement:
             at = end
             continue
         forward = use.action == "NextBusinessDay"
-        day = _business_day(uses, use, zone, at, 1 if forward else -1)
+        day = _business_day(looks, use, zone, at, 1 if forward else -1)
         if day is None:
             sentence = (
                 f'The calendar "{name}" excludes it ({why}), and there is no business day within'
@@ -99,11 +136,14 @@ def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int | Non
     From (inclusive; 0 when open) until (exclusive; None when open).
     """
     begins = [use.calendar.last_edge(instant) for use in uses]
+    begin = max((edge for edge in begins if edge is not None), default=0)
+    return begin, stretch_end(uses, instant)
+
+
+def stretch_end(uses: tuple[CalendarUse, ...], instant: int) -> int | None:
+    """The end of the span that `stretch` gives."""
     ends = [use.calendar.next_edge(instant) for use in uses]
-    return (
-        max((edge for edge in begins if edge is not None), default=0),
-        min((edge for edge in ends if edge is not None), default=None),
-    )
+    return min((edge for edge in ends if edge is not None), default=None)
 
 
 def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
@@ -115,21 +155,26 @@ def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
     begin = instant - QUIET
     for use in uses:
         calendar = use.calendar
-        if not calendar.on_business_day(begin) or not calendar.on_business_day(instant):
-            return False
-        if not calendar.on_business_day(instant - DAY):
-            return False
         edge = calendar.next_edge(begin)
-        if edge is not None and edge <= instant:
+        if calendar.excludes(begin) is not None or (edge is not None and edge <= instant):
+            return False
+        if not all(calendar.on_business_day(at) for at in (begin, instant - DAY, instant)):
             return False
     return True
 
 
 def _business_day(
-    uses: tuple[CalendarUse, ...], mover: CalendarUse, zone: Zone, instant: int, step: int
+    looks: Looks, mover: CalendarUse, zone: Zone, instant: int, step: int
 ) -> int | None:
+    tries, local = MAX_TRIES, instant + zone.offset(instant)
     for days in range(1, MAX_SHIFT_DAYS + 1):
-        day = shift_days(zone, instant, step * days)
-        if mover.calendar.on_business_day(day) and excluder(uses, day) is None:
-            return day
+        moved = instant_at(zone, local + step * days * DAY)
+        day = looks.day(moved)
+        if day == "closed" or not mover.calendar.on_business_day(moved):
+            continue
+        if day == "free":
+            return moved
+        tries -= 1
+        if not tries:
+            return None
     return None

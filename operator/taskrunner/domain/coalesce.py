@@ -11,12 +11,12 @@ from typing import Final
 
 from taskrunner.domain.calendar_placement import (
     MAX_SHIFT_DAYS,
-    excluder,
+    Looks,
     place,
     shift_days,
 )
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import nominal_before
+from taskrunner.domain.merge import fires_at, nominal_before
 from taskrunner.domain.zones import Zone
 
 _LOOKED_AT: Final = 32
@@ -24,16 +24,18 @@ _LOOKED_AT: Final = 32
 more are needed only when another calendar takes out the last ones."""
 
 
-def coalesces(task: CompiledTask, index: int, nominal: int, target: int) -> bool:
+def coalesces(task: CompiledTask, looks: Looks, index: int, nominal: int, target: int) -> bool:
     """Whether a later slot with the arguments of entry `index` runs at `target` as well."""
     kind = task.classes[index]
     if target > nominal and _is_slot(task, kind, target):
         return True  # the target's own slot: no calendar excludes a target
-    candidates = _candidates(task, kind, nominal, target)
-    return any(_lands(task, kind, other, target) for other in candidates)
+    candidates = _candidates(task, looks, kind, nominal, target)
+    return any(_lands(task, looks, kind, other, target) for other in candidates)
 
 
-def _candidates(task: CompiledTask, kind: int, nominal: int, target: int) -> Iterator[int]:
+def _candidates(
+    task: CompiledTask, looks: Looks, kind: int, nominal: int, target: int
+) -> Iterator[int]:
     """Instants of later slots that may end up at `target`, whichever action takes them there."""
     actions = {use.action for use in task.calendars} - {"Skip"}
     if actions == {"Defer"}:
@@ -41,8 +43,8 @@ def _candidates(task: CompiledTask, kind: int, nominal: int, target: int) -> Ite
         return
     last = target
     for zone in _zones(task, kind):
-        before = _days_off(task, zone, target, -1) if "NextBusinessDay" in actions else []
-        after = _days_off(task, zone, target, 1) if "PreviousBusinessDay" in actions else []
+        before = _days_off(looks, zone, target, -1) if "NextBusinessDay" in actions else []
+        after = _days_off(looks, zone, target, 1) if "PreviousBusinessDay" in actions else []
         yield from (day for day in (*before, *after) if day > nominal)
         last = max(last, *after) if after else last
     if "Defer" in actions:
@@ -62,13 +64,13 @@ def _slots_back(
         other = nominal_before(task, other, kind)
 
 
-def _days_off(task: CompiledTask, zone: Zone, target: int, step: int) -> list[int]:
+def _days_off(looks: Looks, zone: Zone, target: int, step: int) -> list[int]:
     """The wall clock time of `target` on the days next to it, up to the first business day."""
-    movers = [use.calendar for use in task.calendars if use.action.endswith("BusinessDay")]
+    movers = [use.calendar for use in looks.uses if use.action.endswith("BusinessDay")]
     found: list[int] = []
     for days in range(1, MAX_SHIFT_DAYS + 1):
         day = shift_days(zone, target, step * days)
-        if excluder(task.calendars, day) is None and all(m.on_business_day(day) for m in movers):
+        if looks.day(day) == "free" and all(m.on_business_day(day) for m in movers):
             break
         found.append(day)
     return found
@@ -80,15 +82,15 @@ def _zones(task: CompiledTask, kind: int) -> list[Zone]:
     return list({entry.zone.name: entry.zone for entry, each in pairs if each == kind}.values())
 
 
-def _lands(task: CompiledTask, kind: int, other: int, target: int) -> bool:
+def _lands(task: CompiledTask, looks: Looks, kind: int, other: int, target: int) -> bool:
     if not _is_slot(task, kind, other):
         return False
     zone = next(
         entry.zone
         for entry, each in zip(task.entries, task.classes, strict=True)
-        if each == kind and (fire := entry.timeline.next_after(other - 1)) and fire.time == other
+        if each == kind and fires_at(entry, other)
     )
-    placement = place(task.calendars, zone, other)
+    placement = place(looks, zone, other)
     return not placement.excluded and placement.target == target
 
 

@@ -26,10 +26,10 @@ from taskrunner.domain.timeline import DstPolicy, IntervalTimeline, Timeline, on
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
 
-MAX_MOVED_PER_DAY: Final = 24
-"""Slots a day of a task whose calendars move to business days. Each question about such a task
-looks a month ahead, so this bounds the work; a schedule that runs every day anyway gains nothing
-from such a move, because the moved slot joins the one that is there."""
+MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 24, "PreviousBusinessDay": 2}
+"""Most slots a day of a task whose calendars move to business days. It bounds the work: to know
+what moves back to a day, slots of more than a month are looked at. A schedule that runs every day
+gains nothing from such a move, as the moved slot joins the one that is there."""
 DEFAULT_LIMIT: Final = 100
 """`catchUp.limit` under All when it is not set."""
 BY_HAND: Final = "by hand"
@@ -289,15 +289,16 @@ def _too_dense(
     uses: tuple[CalendarUse, ...], entries: tuple[Entry, ...], created: int
 ) -> Iterator[Problem]:
     for position, use in enumerate(uses):
-        if use.action not in ("NextBusinessDay", "PreviousBusinessDay"):
+        most = MAX_MOVED_PER_DAY.get(use.action)
+        if most is None:
             continue
         per_day = sum(_slots_a_day(entry.timeline, created) for entry in entries)
-        if per_day > MAX_MOVED_PER_DAY:
+        if per_day > most:
             yield Problem(
                 f"spec.calendars[{position}].onExcluded",
                 use.action,
                 f"It moves runs by whole days, and this task has {per_day} slots on one day; at"
-                f" most {MAX_MOVED_PER_DAY} are supported.",
+                f" most {most} are supported.",
                 "Write Skip or Defer, or a schedule that runs less often.",
             )
 

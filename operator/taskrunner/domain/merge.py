@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.compile import CompiledTask, Entry
 from taskrunner.domain.timeline import Fire
 from taskrunner.domain.zones import LATEST
 
@@ -34,11 +34,10 @@ def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
     end = LATEST if task.end is None else task.end
     timelines = [entry.timeline for entry in task.entries]
     if len(timelines) == 1:
-        timeline = timelines[0]
-        fire = timeline.next_after(after)
+        fire = timelines[0].next_after(after)
         while fire is not None and fire.time < end:
             yield Group(fire.time, (0,), (fire,))
-            fire = timeline.next_after(fire.time)
+            fire = timelines[0].next_after(fire.time)
         return
     heads = [timeline.next_after(after) for timeline in timelines]
     while True:
@@ -55,6 +54,12 @@ def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
     """The nominal instants before `before`, the latest first, within the task's bounds."""
     before = before if task.end is None else min(before, task.end)
     timelines = [entry.timeline for entry in task.entries]
+    if len(timelines) == 1:
+        fire = timelines[0].previous_before(before)
+        while fire is not None and fire.time >= task.first:
+            yield Group(fire.time, (0,), (fire,))
+            fire = timelines[0].previous_before(fire.time)
+        return
     heads = [timeline.previous_before(before) for timeline in timelines]
     while True:
         nominal = max((head.time for head in heads if head is not None), default=-1)
@@ -88,3 +93,9 @@ def nominal_before(task: CompiledTask, before: int, only: int | None = None) -> 
     )
     found = max((fire.time for fire in fires if fire is not None), default=None)
     return None if found is None or found < task.first else found
+
+
+def fires_at(entry: Entry, instant: int) -> bool:
+    """Whether a schedule has a slot at the instant."""
+    fire = entry.timeline.next_after(instant - 1)
+    return fire is not None and fire.time == instant

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.calendar_placement import Looks
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.missed_many import count_slots, slot_at
-from taskrunner.domain.plan import Slot, next_slot, walk
+from taskrunner.domain.missed_many import count_slots, how_many, slot_at
+from taskrunner.domain.plan import Slot, walk
 from taskrunner.domain.runs import runs_after, runs_before
 
 WALKED: Final = 100
 """CronJob, too, gives up walking after 100 missed starts
 (https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#cron-job-limitations)."""
+SURELY_WALKED: Final = 3
+"""Slots that are walked before it is counted whether there are too many: nearly always there is
+one, on time, and counting would cost more than it saves."""
 ON_TIME_SECONDS: Final = 30
 """How late a slot may be and still count as on time under `catchUp.policy: None`. It covers what
 happens in regular operation: the hand-over to another replica (at most 20 s) and a slow API server.
@@ -99,13 +103,14 @@ def undecided(
         return Undecided((), (), None, watermark, completed=True)
     slots: list[Slot] = []
     upcoming: Slot | None = None
-    for slot in walk(task, watermark):
+    looks = Looks(task.calendars)
+    for slot in walk(task, watermark, looks):
         if slot.due > now:
             upcoming = slot
             break
         slots.append(slot)
-        if len(slots) > WALKED:
-            return _resolve_many(task, watermark, now, reason, left)
+        if len(slots) == SURELY_WALKED and how_many(task, watermark, now) > WALKED:
+            return _resolve_many(task, watermark, now, reason, left, looks)
     if not slots:
         return Undecided((), (), upcoming, watermark, completed=upcoming is None)
     fates = _fates(task, slots, now)
@@ -123,31 +128,31 @@ def undecided(
 
 
 def _resolve_many(
-    task: CompiledTask, watermark: int, now: int, reason: str, left: int | None
+    task: CompiledTask, watermark: int, now: int, reason: str, left: int | None, looks: Looks
 ) -> Undecided:
     """The same answer for so many slots that only those that may run are looked at."""
-    able = _latest(task, watermark, now)
+    able = _latest(task, watermark, now, looks)
     exhausted = left is not None and len(able) >= left
     start = able[:left]
     until = start[-1].due if exhausted else now
     ranges: list[MissedRange] = []
     after, deferred = watermark, list[Slot]()
     for bound, why in _bounds(task, watermark, until, now, reason):
-        found, deferred = _counted(task, after, bound, why, able, deferred)
+        found, deferred = _counted(task, after, bound, why, able, deferred, looks)
         ranges += found
         after = bound
-    upcoming = None if exhausted else next_slot(task, now)
+    upcoming = None if exhausted else next(walk(task, now, looks), None)
     merged = _merged(ranges)
     return Undecided(tuple(start), merged, upcoming, now, completed=upcoming is None)
 
 
-def _latest(task: CompiledTask, watermark: int, now: int) -> list[Slot]:
+def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[Slot]:
     """The slots that run, in due order, found from the latest backwards."""
     policy = task.catch_up.policy
     moves = any(use.action.endswith("BusinessDay") for use in task.calendars)
     found: list[Slot] = []
     late, latest = 0, 0
-    for slot in runs_before(task, now, watermark):
+    for slot in runs_before(task, now, watermark, looks):
         if slot.start > now:
             found.append(slot)
             continue
@@ -192,7 +197,13 @@ def _bounds(
 
 
 def _counted(
-    task: CompiledTask, after: int, until: int, why: str, able: list[Slot], carried: list[Slot]
+    task: CompiledTask,
+    after: int,
+    until: int,
+    why: str,
+    able: list[Slot],
+    carried: list[Slot],
+    looks: Looks,
 ) -> tuple[list[MissedRange], list[Slot]]:
     """What is skipped and missed in a part of the time, and what belongs to the next part.
 
@@ -209,19 +220,25 @@ def _counted(
                     "Skip", reason, slot.message, slot, skipped.first, skipped.count, counts.exact
                 )
             )
-    runs = {(slot.nominal, slot.schedule) for slot in able}
-    missed = (s for s in runs_before(task, until, after) if (s.nominal, s.schedule) not in runs)
+    part = [slot for slot in able if after < slot.due <= until]
+    runs = {(slot.nominal, slot.schedule) for slot in part}
+    # What runs are the latest slots, so that the search may begin at the first of them.
+    begin = until if task.moves_back else min((s.due for s in part), default=until)
+    back = runs_before(task, begin, after, looks)
+    missed = (slot for slot in back if (slot.nominal, slot.schedule) not in runs)
     deferred = []
     last = next(missed, None)
     while last is not None and last.start > until:
         deferred.append(last)
         last = next(missed, None)
     count = counts.total - sum(each.count for each in counts.skipped.values())
-    count -= sum(after < slot.due <= until for slot in able) + len(deferred) - len(carried)
+    count -= len(part) + len(deferred) - len(carried)
     if last is None and carried:
         last = carried[0]
     if count > 0 and last is not None:
-        first = min([next(runs_after(task, after), last).nominal, *(s.nominal for s in carried)])
+        first = min(
+            [next(runs_after(task, after, looks), last).nominal, *(s.nominal for s in carried)]
+        )
         ranges.append(
             MissedRange("Miss", why, MESSAGES.get(why, ""), last, first, count, counts.exact)
         )

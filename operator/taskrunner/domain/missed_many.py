@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from taskrunner.domain.calendar_placement import excluder, stretch
+from taskrunner.domain.calendar_placement import Action, Looks, excluder, place, stretch_end
+from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
+from taskrunner.domain.merge import fires_at, groups_before, nominal_after, nominal_before
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
-MAX_STRETCHES: Final = 120
+MAX_STRETCHES: Final = 32
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
 
 
@@ -52,12 +53,17 @@ def count_slots(task: CompiledTask, after: int, until: int) -> Counts:
     return Counts(_count(task, low, high), skipped, exact)
 
 
+def how_many(task: CompiledTask, after: int, until: int) -> int:
+    """About how many slots there are: jitter and moves may carry some over the edges."""
+    return _count(task, after, until)
+
+
 def slot_at(task: CompiledTask, nominal: int, reason: str | None) -> Slot:
     """The last slot in list order at a nominal instant that has one; with `reason`, the last that
     is skipped for it if there is one."""
     group = next(groups_before(task, nominal + 1))
     following = nominal_after(task, group.nominal) if task.jitter else None
-    slots = list(slots_of(task, group, following))
+    slots = list(slots_of(task, Looks(task.calendars), group, following))
     return next((slot for slot in reversed(slots) if slot.skip == reason), slots[-1])
 
 
@@ -87,35 +93,45 @@ def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, C
     for _ in range(MAX_STRETCHES):
         if at > high:
             return True
-        _, end = stretch(task.calendars, at)
+        end = stretch_end(task.calendars, at)
         end = high + 1 if end is None else min(end, high + 1)
-        if excluder(task.calendars, at) is not None:
-            for reason, found in _skipped_in(task, at, end):
-                skipped[reason].add(found)
+        found = excluder(task.calendars, at)
+        if found is not None:
+            for reason, count in _skipped_in(task, at, end, found[0].action):
+                skipped[reason].add(count)
         at = end
     return at > high
 
 
-def _skipped_in(task: CompiledTask, begin: int, end: int) -> Iterator[tuple[str, Count]]:
+def _skipped_in(
+    task: CompiledTask, begin: int, end: int, action: Action
+) -> Iterator[tuple[str, Count]]:
     """The slots skipped in an excluded stretch, by class, with the reason.
 
     All slots of a class in the stretch go the same way but for the last: under Defer it may run.
     """
     for kind in dict.fromkeys(task.classes):
         first = nominal_after(task, begin - 1, kind)
-        last = nominal_before(task, end, kind)
-        if first is None or last is None or first > last:
+        if first is None or first >= end:
             continue
+        last = nominal_before(task, end, kind) or first
         count = _count(task, begin - 1, end - 1, kind)
-        slot = _slot_of(task, last, kind)
-        if slot.skip is not None:
-            yield slot.skip, Count(count, first, last)
+        if action == "Skip":
+            yield EXCLUDED, Count(count, first, last)
+        elif action != "Defer":
+            yield COALESCED, Count(count, first, last)  # an estimate: most join another slot
+        elif (reason := _skip_reason(task, kind, last)) is not None:
+            yield reason, Count(count, first, last)
         elif (before := nominal_before(task, last, kind)) is not None and before >= first:
             yield COALESCED, Count(count - 1, first, before)
 
 
-def _slot_of(task: CompiledTask, nominal: int, kind: int) -> Slot:
-    group = next(groups_before(task, nominal + 1))
-    slots = slots_of(task, group, None)
-    names = {e.name for e, k in zip(task.entries, task.classes, strict=True) if k == kind}
-    return next(slot for slot in slots if slot.schedule in names)
+def _skip_reason(task: CompiledTask, kind: int, nominal: int) -> str | None:
+    """Why the slot of a class does not run, or None when it does."""
+    indexes = [index for index, each in enumerate(task.classes) if each == kind]
+    index = next(i for i in indexes if fires_at(task.entries[i], nominal))
+    looks = Looks(task.calendars)
+    placement = place(looks, task.entries[index].zone, nominal)
+    if placement.excluded:
+        return EXCLUDED
+    return COALESCED if coalesces(task, looks, index, nominal, placement.target) else None

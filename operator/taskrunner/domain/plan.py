@@ -20,11 +20,19 @@ from itertools import islice, takewhile
 from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, QUIET, Placement, place, quiet_before
+from taskrunner.domain.calendar_placement import (
+    LOOK_AHEAD,
+    QUIET,
+    Looks,
+    Placement,
+    place,
+    quiet_before,
+)
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.hashing import spread
 from taskrunner.domain.merge import Group, groups_after, nominal_after, nominal_before
+from taskrunner.domain.zones import LATEST
 
 EXCLUDED: Final = ExecutionReason.EXCLUDED_BY_CALENDAR.value
 COALESCED: Final = ExecutionReason.COALESCED.value
@@ -70,104 +78,152 @@ def slots_between(task: CompiledTask, after: int, until: int, limit: int) -> lis
     return list(islice(takewhile(lambda slot: slot.due <= until, walk(task, after)), limit))
 
 
-def walk(task: CompiledTask, after: int) -> Iterator[Slot]:
+def walk(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
     """The slots with due > after, those that are skipped included, in due order; slots that are due
-    at once in the order of the list of schedules."""
+    at once in the order of the list of schedules.
+
+    `looks` keeps what calendars answered, for several searches in the same time.
+    """
+    looks = looks or Looks(task.calendars)
     if task.moves_back:
-        return _in_due_order(task, after)
+        return _in_due_order(task, after, looks)
     # Without moves, due follows the order of nominal: jitter never reaches the next slot.
-    return (slot for slot in _by_nominal(task, after) if slot.due > after)
+    return (slot for slot in _by_nominal(task, after, looks) if slot.due > after)
 
 
-def _in_due_order(task: CompiledTask, after: int) -> Iterator[Slot]:
-    """Like `walk`, when slots may be due before their nominal time."""
-    heap: list[tuple[int, int, int, Slot]] = []
-    for count, slot in enumerate(_by_nominal(task, after)):
-        # From here on, what is due before `horizon` is known.
-        horizon = slot.nominal - LOOK_AHEAD
-        if (
-            heap
-            and heap[0][0] < slot.nominal - QUIET
-            and quiet_before(task.calendars, slot.nominal)
-        ):
-            horizon = slot.nominal - QUIET
-        while heap and heap[0][0] < horizon:
-            yield heappop(heap)[-1]
-        if slot.due > after:
-            heappush(heap, (slot.due, slot.nominal, count, slot))
-    while heap:
-        yield heappop(heap)[-1]
-
-
-def _by_nominal(task: CompiledTask, after: int) -> Iterator[Slot]:
+def _by_nominal(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
     """All slots in nominal order, from the first that may be due after `after`."""
+    groups = groups_after(task, _before_due(task, after))
     if not task.jitter:
-        for only in groups_after(task, after):
-            yield from slots_of(task, only, None)
+        for group in groups:
+            yield from slots_of(task, looks, group, None)
         return
-    # The last slot at or before `after` may still be to come, by its jitter; none before it.
-    last = nominal_before(task, after + 1)
-    groups = groups_after(task, after if last is None else last - 1)
-    group: Group | None = next(groups, None)
-    while group is not None:
+    current: Group | None = next(groups, None)
+    while current is not None:
         following = next(groups, None)
-        yield from slots_of(task, group, following.nominal if following else None)
-        group = following
+        yield from slots_of(task, looks, current, following.nominal if following else None)
+        current = following
 
 
-def slots_of(task: CompiledTask, group: Group, following: int | None) -> Iterator[Slot]:
+def _before_due(task: CompiledTask, after: int) -> int:
+    """The last slot at or before `after` may still be due after it, by its jitter; none before."""
+    last = nominal_before(task, after + 1) if task.jitter else None
+    return after if last is None else last - 1
+
+
+def _in_due_order(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
+    """Like `walk`, when slots may be due before their nominal time: look ahead, and sort.
+
+    What is looked at ahead is only placed; it becomes a slot when its turn comes.
+    """
+    heap: list[tuple[int, int, int, Slot | _Draft]] = []
+    count = 0
+    for group in groups_after(task, _before_due(task, after)):
+        # All slots that are due before this are known.
+        horizon = group.nominal - LOOK_AHEAD
+        quiet = group.nominal - QUIET
+        if heap and heap[0][0] < quiet and quiet_before(task.calendars, group.nominal):
+            horizon = quiet
+        yield from (slot for slot in _drain(task, looks, heap, horizon) if slot.due > after)
+        for draft in _drafts(task, looks, group):
+            count += 1
+            heappush(heap, (draft.base, group.nominal, count, draft))
+    yield from (slot for slot in _drain(task, looks, heap, LATEST) if slot.due > after)
+
+
+def _drain(
+    task: CompiledTask,
+    looks: Looks,
+    heap: list[tuple[int, int, int, Slot | _Draft]],
+    horizon: int,
+) -> Iterator[Slot]:
+    """Take what is due before the horizon from the heap, in order."""
+    while heap and heap[0][0] < horizon:
+        due, nominal, count, found = heappop(heap)
+        if isinstance(found, _Draft):
+            found = _finished(
+                task, looks, found, nominal_after(task, nominal) if task.jitter else None
+            )
+            if found.due > due:
+                heappush(heap, (found.due, nominal, count, found))
+                continue
+        yield found
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A slot of which it is known where calendars put it, but not yet whether it runs there."""
+
+    group: Group
+    members: tuple[int, ...]
+    """Entries with equal arguments."""
+    placement: Placement
+
+    @property
+    def base(self) -> int:
+        """When it is due, without jitter."""
+        return min(self.group.nominal, self.placement.target)
+
+
+def _drafts(task: CompiledTask, looks: Looks, group: Group) -> Iterator[_Draft]:
+    """One for each class of equal arguments, in list order."""
+    classes: dict[int, tuple[int, ...]] = {}
+    for index in group.members:
+        kind = task.classes[index]
+        classes[kind] = (*classes.get(kind, ()), index)
+    for members in classes.values():
+        placement = Placement(group.nominal)
+        if task.calendars:
+            placement = place(looks, task.entries[members[0]].zone, group.nominal)
+        yield _Draft(group, members, placement)
+
+
+def slots_of(
+    task: CompiledTask,
+    looks: Looks,
+    group: Group,
+    following: int | None,
+    *,
+    until: int | None = None,
+) -> Iterator[Slot]:
     """The slots of one nominal instant, in list order: one for each class of equal arguments.
 
     `following` is the task's next nominal instant (None: none is to come, or there is no jitter).
+    With `until`, those that are due later may be left out.
     """
-    members = group.members
-    if len(members) == 1:
-        yield _slot(task, group, members, following)
+    if len(group.members) == 1 and not task.calendars and not task.jitter:
+        # Nearly all tasks: nothing moves the slot.
+        entry, note = task.entries[group.members[0]], group.fires[0].note
+        notes = (note,) if note else ()
+        yield Slot(group.nominal, group.nominal, entry.name, entry.arguments, notes=notes)
         return
-    classes: dict[int, list[int]] = {}
-    for index in members:
-        classes.setdefault(task.classes[index], []).append(index)
-    for same in classes.values():
-        yield _slot(task, group, tuple(same), following)
+    for draft in _drafts(task, looks, group):
+        if until is None or draft.base <= until:
+            yield _finished(task, looks, draft, following)
 
 
-def _slot(
-    task: CompiledTask, group: Group, members: tuple[int, ...], following: int | None
-) -> Slot:
-    nominal = group.nominal
+def _finished(task: CompiledTask, looks: Looks, draft: _Draft, following: int | None) -> Slot:
+    group, members, placement = draft.group, draft.members, draft.placement
+    nominal, target = group.nominal, placement.target
     entry = task.entries[members[0]]
     also = tuple(task.entries[index].name for index in members[1:])
-    notes = group.notes(members)
-    placement = Placement(nominal)
-    if task.calendars:
-        placement = place(task.calendars, entry.zone, nominal)
-        if placement.excluded:
-            return Slot(
-                nominal, nominal, entry.name, entry.arguments, also,
-                skip=EXCLUDED, message=placement.excluded, notes=notes,
-            )  # fmt: skip
-        notes += placement.notes
-    target = placement.target
-    deferred = target > nominal
-    due, not_before = (nominal, target) if deferred else (target, None)
-    if (deferred or task.moves_back) and coalesces(task, members[0], nominal, target):
-        return Slot(
-            nominal, due, entry.name, entry.arguments, also,
-            not_before=not_before,
-            skip=COALESCED, message="A later slot with equal arguments runs at the same time.",
-            notes=notes,
-        )  # fmt: skip
-    if task.jitter:
+    notes = group.notes(members) + placement.notes
+    due, not_before = (nominal, target) if target > nominal else (target, None)
+    skip, message = None, ""
+    if placement.excluded:
+        skip, message = EXCLUDED, placement.excluded
+    elif (target > nominal or task.moves_back) and coalesces(
+        task, looks, members[0], nominal, target
+    ):
+        skip, message = COALESCED, "A later slot with equal arguments runs at the same time."
+    elif task.jitter:
         if target != nominal:
             following = nominal_after(task, target)
         delay = _jitter(task, nominal, target, following)
         if delay:
             notes += (f"jitter +{delay} s",)
-        if not_before is None:
-            due += delay
-        else:
-            not_before += delay
-    return Slot(nominal, due, entry.name, entry.arguments, also, not_before, notes=notes)
+        due, not_before = (due + delay, None) if not_before is None else (due, not_before + delay)
+    return Slot(nominal, due, entry.name, entry.arguments, also, not_before, skip, message, notes)
 
 
 def _jitter(task: CompiledTask, nominal: int, base: int, following: int | None) -> int:

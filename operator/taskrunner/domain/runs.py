@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, excluder, stretch
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, excluder, stretch
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
 from taskrunner.domain.plan import Slot, slots_of, walk
@@ -20,19 +20,19 @@ MAX_LOOKS: Final = 400
 calendars that exclude nearly everything; over a year of excluded days fits in."""
 
 
-def runs_after(task: CompiledTask, after: int) -> Iterator[Slot]:
+def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
     """The slots with due > after that run, in due order, like `walk` without what is skipped."""
-    looks = MAX_LOOKS
+    left, looks = MAX_LOOKS, looks or Looks(task.calendars)
     cursor: int | None = after
     while cursor is not None:
-        slots, cursor = walk(task, cursor), None
+        slots, cursor = walk(task, cursor, looks), None
         for slot in slots:
             if slot.skip is None:
-                looks = MAX_LOOKS
+                left = MAX_LOOKS
                 yield slot
                 continue
-            looks -= 1
-            if not looks:
+            left -= 1
+            if not left:
                 return
             later = _skipped_until(task, slot.nominal)
             if later > slot.nominal:
@@ -40,21 +40,26 @@ def runs_after(task: CompiledTask, after: int) -> Iterator[Slot]:
                 break
 
 
-def runs_before(task: CompiledTask, until: int, floor: int) -> Iterator[Slot]:
-    """The slots with floor < due ≤ until that run, the latest nominal first."""
-    looks = MAX_LOOKS
+def runs_before(
+    task: CompiledTask, until: int, floor: int, looks: Looks | None = None
+) -> Iterator[Slot]:
+    """The slots with floor < due ≤ until that run, the latest nominal first.
+
+    `looks` as for `walk`.
+    """
+    left, looks = MAX_LOOKS, looks or Looks(task.calendars)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
         groups, before = groups_before(task, before), None
         for group in groups:
             following = nominal_after(task, group.nominal) if task.jitter else None
-            slots = list(slots_of(task, group, following))
+            slots = list(slots_of(task, looks, group, following, until=until))
             running = [slot for slot in slots if slot.skip is None]
             yield from (slot for slot in reversed(running) if floor < slot.due <= until)
             if group.nominal <= floor:
                 return
-            looks = MAX_LOOKS if running else looks - 1
-            if not looks:
+            left = MAX_LOOKS if running else left - 1
+            if not left:
                 return
             if not running:
                 earlier = _skipped_from(task, group.nominal)

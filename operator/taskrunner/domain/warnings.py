@@ -10,6 +10,7 @@ from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_days import DAY
 from taskrunner.domain.compile import CompiledTask, Entry
 from taskrunner.domain.instants import format_instant
+from taskrunner.domain.merge import fires_at
 from taskrunner.domain.runs import runs_after
 from taskrunner.domain.timeline import MOVED, CronTimeline, OnceTimeline
 from taskrunner.domain.zones import LATEST, Zone, is_deprecated_alias
@@ -120,19 +121,14 @@ def _within(inner: Entry, outer: Entry, now: int) -> bool:
         fire = inner.timeline.next_after(at)
         if fire is None or fire.time > now + FAR:
             break
-        if not _fires_at(outer, fire.time):
+        if not fires_at(outer, fire.time):
             return False
         at, compared = fire.time, compared + 1
     for start in starts:
         fire = inner.timeline.next_after(start)
-        if fire is not None and fire.time <= now + FAR and not _fires_at(outer, fire.time):
+        if fire is not None and fire.time <= now + FAR and not fires_at(outer, fire.time):
             return False
     return compared > 0
-
-
-def _fires_at(entry: Entry, instant: int) -> bool:
-    fire = entry.timeline.next_after(instant - 1)
-    return fire is not None and fire.time == instant
 
 
 def _gaps(task: CompiledTask, now: int) -> Iterator[Problem]:
