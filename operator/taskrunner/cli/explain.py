@@ -28,7 +28,7 @@ def explain(
     """
     from taskrunner.cli.shared import fail, time_option, zone_option
     from taskrunner.domain.cron import CronError, cron_timeline
-    from taskrunner.domain.explain import explain as in_words
+    from taskrunner.domain.cron_words import describe
     from taskrunner.domain.instants import format_instant
     from taskrunner.domain.preview import local_time
     from taskrunner.domain.timeline import CronTimeline, DstPolicy
@@ -42,7 +42,7 @@ def explain(
         timeline = cron_timeline(expression, zone=zone, dst=DstPolicy(), hash_key=task)
     except CronError as error:
         fail(str(Problem("expression", error.value, error.message, error.remedy)))
-    typer.echo(in_words(timeline))
+    typer.echo(describe(expression))
     if isinstance(timeline, CronTimeline) and len(loaded.offsets) > 1:
         if timeline.expression.fixed:
             typer.echo(
