@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from replicas import OperatorProcess, eventually
 from testbed.base import BaseCluster
 
 ROOT = Path(__file__).parents[1]
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def task(name: str, *, seconds: int = 1, exit_code: int = 0, **spec: Any) -> Json:
@@ -55,11 +57,10 @@ class Team:
         return replica
 
     def leader(self) -> OperatorProcess:
-        def leading() -> OperatorProcess | None:
-            alive = [r for r in self.replicas if r.process.poll() is None]
-            return next((r for r in alive if r.leads()), None)
+        def leading() -> list[OperatorProcess]:
+            return [r for r in self.replicas if r.process.poll() is None and r.leads()]
 
-        return eventually(leading, "a leader", self.logs)
+        return eventually(leading, "a leader", self.logs)[0]
 
     def stop(self) -> None:
         for replica in self.replicas:
@@ -78,13 +79,16 @@ class Team:
     def get(self, kind: str, name: str) -> Json:
         return dict(self.cluster.get(f"-n={self.name}", kind, name))
 
-    def list(self, kind: str, of: str = "") -> list[Json]:
-        selector = [f"-l=taskrunner.dev/task={of}"] if of else []
-        return list(self.cluster.get(f"-n={self.name}", kind, *selector)["items"])
+    def all(self, kind: str, of: str) -> Sequence[Json]:
+        """Everything of a kind that belongs to a task."""
+        found: Sequence[Json] = self.cluster.get(
+            f"-n={self.name}", kind, f"-l=taskrunner.dev/task={of}"
+        )["items"]
+        return found
 
     def succeeded(self, of: str) -> list[Json]:
-        found = self.list("texec", of)
+        found = self.all("texec", of)
         return [e for e in found if e.get("status", {}).get("phase") == "Succeeded"]
 
-    def wait_for(self, check: Any, what: str, seconds: float = 30) -> Any:
+    def wait_for(self, check: Callable[[], T], what: str, seconds: float = 30) -> T:
         return eventually(check, what, self.logs, seconds=seconds)

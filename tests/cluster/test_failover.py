@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from testbed.base import BaseCluster
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 PERIOD = 2
-KEEP = {"successfulJobsHistoryLimit": 1000, "catchUp": {"policy": "All", "limit": 100}}
+KEEP: Json = {"successfulJobsHistoryLimit": 1000, "catchUp": {"policy": "All", "limit": 100}}
 
 
 @pytest.fixture
@@ -36,21 +36,21 @@ def instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def slots(executions: list[Json]) -> list[int]:
+def slots(executions: Sequence[Json]) -> list[int]:
     return sorted(int(instant(e["spec"]["scheduledTime"])) for e in executions)
 
 
 def gap(team: Team, name: str) -> float:
     """The longest time between two Jobs of a task."""
-    created = sorted(instant(j["metadata"]["creationTimestamp"]) for j in team.list("job", name))
+    created = sorted(instant(j["metadata"]["creationTimestamp"]) for j in team.all("job", name))
     return max(later - earlier for earlier, later in pairwise(created))
 
 
 def check_each_slot_ran_once(team: Team, name: str) -> None:
-    executions = team.list("texec", name)
+    executions = team.all("texec", name)
     found = slots(executions)
     assert found == list(range(found[0], found[-1] + 1, PERIOD)), "a slot is missing"
-    jobs = Counter(j["metadata"]["ownerReferences"][0]["uid"] for j in team.list("job", name))
+    jobs = Counter(j["metadata"]["ownerReferences"][0]["uid"] for j in team.all("job", name))
     assert set(jobs.values()) == {1}
     assert len(jobs) == len(executions)
 
@@ -90,5 +90,5 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(team: Team) -> None:
 
 
 def _all_ended(team: Team) -> bool:
-    found = team.list("texec", "beat")
+    found = team.all("texec", "beat")
     return all(e.get("status", {}).get("phase") == "Succeeded" for e in found)

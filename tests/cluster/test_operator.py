@@ -39,10 +39,10 @@ def test_a_task_runs_on_time_to_its_end_and_its_status_says_so(team: Team) -> No
     team.wait_for(lambda: "lastSuccessfulTime" in team.get("stask", "ten")["status"], "a status")
     status = team.get("stask", "ten")["status"]
     assert status["conditions"][0]["reason"] == "Planned"
-    job = team.list("job", "ten")[0]
+    job = team.all("job", "ten")[0]
     assert job["metadata"]["ownerReferences"][0]["kind"] == "TaskExecution"
     team.kubectl("delete", "stask", "ten")
-    team.wait_for(lambda: not team.list("job", "ten"), "the Jobs to go with their task")
+    team.wait_for(lambda: not team.all("job", "ten"), "the Jobs to go with their task")
 
 
 def test_kubectl_shows_what_matters(team: Team) -> None:
@@ -86,7 +86,7 @@ def test_a_failing_job_is_told_with_its_reason(team: Team) -> None:
     team.apply(task("fails", exit_code=3, schedules=every(5)))
 
     def failed() -> list[Json]:
-        found = team.list("texec", "fails")
+        found = team.all("texec", "fails")
         return [e for e in found if e.get("status", {}).get("phase") == "Failed"]
 
     execution = team.wait_for(failed, "a failed run")[0]

@@ -650,7 +650,8 @@ class ScheduledTaskStatus(StatusModel):
         json_schema_extra=keyed("name"),
     )
     last_execution: LastExecution | None = Field(
-        None, description="The run that ended last, and how; while none has, the one that is active."
+        None,
+        description="The run that ended last, and how; while none has, the one that is active.",
     )
 
 
