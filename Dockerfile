@@ -37,7 +37,7 @@ COPY operator/ operator/
 # Installed under another root, so that our own code is a small layer on top of the dependencies.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/dist . \
  && /opt/build/bin/pip --python /opt/taskrunner/bin/python install --no-index --no-deps \
-      --root /code /tmp/dist/*.whl
+      --no-warn-script-location --root /code /tmp/dist/*.whl
 
 FROM ${BASE_IMAGE}
 # The base's own installers are of no use at run time; scanners and attackers need not find them.
@@ -47,7 +47,6 @@ RUN rm -rf /usr/local/lib/python3.*/site-packages/pip* \
            /usr/local/lib/python3.*/ensurepip /usr/lib/python3.*/ensurepip \
            /usr/local/bin/pip* /usr/share/python-wheels
 COPY --from=dependencies /opt/taskrunner /opt/taskrunner
-COPY --from=build /code/ /
 # Nothing is written outside /tmp, so the root file system can be read-only: the byte code was
 # compiled by pip above. An empty PYTHONTZPATH makes zoneinfo take the pinned tzdata package
 # whatever zone data the base has.
@@ -66,3 +65,5 @@ LABEL org.opencontainers.image.title="taskrunner" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENTRYPOINT ["taskrunner"]
+# Last, as it is what changes.
+COPY --from=build /code/ /

@@ -16,9 +16,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed import image_base, packages, paths
@@ -34,6 +35,7 @@ _CONTEXT = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICEN
 _CONTEXT_TREES = ("requirements", "operator")
 _LOCKS = ("build.txt", "runtime.txt")
 _PYTHON = "3.11"
+_KEPT_ARCHIVES = 3
 _MOST_LAYERS = 300  # about thirty builds
 _NEWEST_GLIBC = 36  # of the base image; wheels are named after the glibc 2.N they were built for
 
@@ -49,46 +51,56 @@ def archive(progress: Progress = to_stderr) -> Path:
         TestbedError: a wheel could not be had, or the build failed; with the end of the output.
     """
     base = image_base.archive(progress)
-    key = _key(base)
-    target = image_base.directory() / f"taskrunner-{architecture()}-{key}.tar"
-    if target.exists():
-        return target
-    packages.provide(packages.IMAGE, progress)
-    with image_base.build_lock(progress):
+    with tempfile.TemporaryDirectory(prefix="taskrunner-image-") as scratch:
+        # A copy first: the key and the image are then of the same content, whoever edits meanwhile.
+        context = _stage(Path(scratch) / "context")
+        key = _key(base, context)
+        target = image_base.directory() / f"taskrunner-{architecture()}-{key}.tar"
         if not target.exists():
-            wheels = _wheelhouse(progress)
-            started = time.monotonic()
-            progress("building the image with buildah (usually 20 s, 10 s when only code changed)")
-            _build(target, base, wheels)
-            for old in image_base.directory().glob("taskrunner-*.tar"):
-                if old != target:
-                    old.unlink(missing_ok=True)
-            size = target.stat().st_size / 1e6
-            progress(f"built the image in {time.monotonic() - started:.0f} s ({size:.0f} MB)")
+            packages.provide(packages.IMAGE, progress)
+            with image_base.build_lock(progress):
+                if not target.exists():
+                    _make(target, base, context, progress)
     return target
 
 
-def _key(base: Path) -> str:
+def _make(target: Path, base: Path, context: Path, progress: Progress) -> None:
+    shutil.copytree(_wheelhouse(context, progress), context / "requirements" / "wheelhouse")
+    progress("building the image with buildah (usually 30 s, 15 s when only code changed)")
+    started = time.monotonic()
+    _build(target, base, context)
+    # Another process may be about to import the one before, so a few are kept.
+    archives = image_base.directory().glob("taskrunner-*.tar")
+    for old in sorted(archives, key=lambda path: path.stat().st_mtime)[:-_KEPT_ARCHIVES]:
+        old.unlink(missing_ok=True)
+    size = target.stat().st_size / 1e6
+    progress(f"built the image in {time.monotonic() - started:.0f} s ({size:.0f} MB)")
+
+
+def _stage(context: Path) -> Path:
+    """Copy what .dockerignore lets into the context."""
+    context.mkdir(parents=True)
+    for name in _CONTEXT:
+        shutil.copy2(_CHECKOUT / name, context / name)
+    left_out = shutil.ignore_patterns("__pycache__", "*.py[cod]", "wheelhouse")
+    for tree in _CONTEXT_TREES:
+        shutil.copytree(_CHECKOUT / tree, context / tree, ignore=left_out)
+    return context
+
+
+def _key(base: Path, context: Path) -> str:
     """Changes whenever what is built would change."""
     digest = hashlib.sha256(f"{base.name} {PRODUCT_IMAGE}".encode())
-    for path in _context_files():
-        digest.update(f"{path.relative_to(_CHECKOUT)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted(context.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(context)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
-def _context_files() -> Iterator[Path]:
-    """What .dockerignore lets into the context."""
-    yield from (_CHECKOUT / name for name in _CONTEXT)
-    for tree in _CONTEXT_TREES:
-        for path in sorted((_CHECKOUT / tree).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path
-
-
-def _wheelhouse(progress: Progress) -> Path:
+def _wheelhouse(context: Path, progress: Progress) -> Path:
     """A directory with every wheel of the lock files, for the base image's Python."""
-    locks = [_CHECKOUT / "requirements" / name for name in _LOCKS]
+    locks = [context / "requirements" / name for name in _LOCKS]
     digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks))
     target = paths.cache() / "wheels" / f"{architecture()}-py{_PYTHON}-{digest.hexdigest()[:12]}"
     if target.exists():
@@ -115,34 +127,27 @@ def _target_platform() -> list[str]:
     return [*options, *(f"--platform={platform}" for platform in platforms)]
 
 
-def _build(target: Path, base: Path, wheels: Path) -> None:
-    scratch = image_base.directory() / "product.part"
-    shutil.rmtree(scratch, ignore_errors=True)  # left over from a build that was killed
-    context = scratch / "context"
-    for path in _context_files():
-        copy = context / path.relative_to(_CHECKOUT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
-    shutil.copytree(wheels, context / "requirements" / "wheelhouse")
-    policy = scratch / "policy.json"
+def _build(target: Path, base: Path, context: Path) -> None:
     # Images come from this machine only, so there is no signature to ask for.
+    policy = context.parent / "policy.json"
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
     trust = f"--signature-policy={policy}"
 
     base_id = _buildah("pull", "--quiet", trust, f"oci-archive:{base}").split()[-1]
     _buildah("tag", base_id, image_base.BASE_IMAGE)
     base_argument = f"BASE_IMAGE={image_base.BASE_IMAGE}"
-    arguments = (base_argument, "PIP_NO_INDEX=1", f"VERSION={_version()}")
+    arguments = (base_argument, "PIP_NO_INDEX=1", f"VERSION={_version(context)}")
     _buildah(
         *("build", "--isolation=chroot", "--layers", "--pull-never", trust),
         *(f"--build-arg={argument}" for argument in arguments),
         *("--tag", PRODUCT_IMAGE, str(context)),
     )
-    built = scratch / "image.tar"
+    # Under its final name only when it is complete; the lock makes this the only writer.
+    built = target.with_name("taskrunner.part")
+    built.unlink(missing_ok=True)
     _buildah("push", "--quiet", trust, PRODUCT_IMAGE, f"docker-archive:{built}:{PRODUCT_IMAGE}")
     built.rename(target)
     _forget_old_layers()
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _forget_old_layers() -> None:
@@ -152,8 +157,8 @@ def _forget_old_layers() -> None:
         _buildah("rmi", "--prune")
 
 
-def _version() -> str:
-    project = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text())["project"]
+def _version(context: Path) -> str:
+    project = tomllib.loads((context / "pyproject.toml").read_text())["project"]
     return str(project["version"])
 
 
