@@ -395,14 +395,16 @@ async def test_labels_on_the_lease_are_kept_and_are_no_renewal(
 async def test_a_process_that_was_suspended_stops_before_it_does_anything_else(
     clock: FakeClock, a: Candidate
 ) -> None:
+    a.stopping_takes = 0.5
     async with a.running():
         await clock.advance(4.0)
         term = a.terms[0]
         clock.suspend(3_600.0)
         assert term.remaining() == 0.0
         writes = len(a.api.writes)
-        await clock.advance()
+        await clock.advance(0.5)
         assert a.stopped == [clock.boot()]
+        assert a.overruns == 0
         assert a.api.writes[writes].body["spec"]["leaseTransitions"] == 1
 
 

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 _MARGIN = 0.5
 """Seconds before the Lease may go to somebody else at which work that has not stopped is killed."""
 
+_LEAST = 1.0
+"""Seconds that work always gets to stop."""
+
 
 def unique_identity(name: str = "") -> str:
     """A name for this process that no other ever has: the given one (the pod's; default: the
@@ -221,8 +224,12 @@ class Elector:
     async def _stop(self, work: asyncio.Future[None], validity: _Validity) -> None:
         """Cancel the work and wait for its end; if that takes until others may start, say so."""
         work.cancel()
+        # A process that was suspended is past its hard stop when it wakes up, and needs a moment
+        # to cancel; it does not act in it, because nothing remains of the term.
+        least = self._clock.boot() + _LEAST
         while not work.done():
-            left = validity.hard_stop - self._clock.boot()  # Moves while the Lease is renewed.
+            hard_stop = max(least, validity.hard_stop)  # Moves while the Lease is renewed.
+            left = hard_stop - self._clock.boot()
             if left <= 0:
                 log.critical(
                     "Lease %s: the work does not stop, and the Lease is about to expire.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -22,6 +24,7 @@ CONNECT_SECONDS = 10.0
 # The API server closes a connection that was idle for 90 s: ours must be the shorter time, or a
 # POST may meet a connection that is just being closed.
 _KEEP_ALIVE = 75.0
+_TURNS = 50
 
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError)
 """What a call that got no (whole) answer raises."""
@@ -36,17 +39,28 @@ class Transport:
         self._pool = pool
         self._calls: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
+        self._sockets = weakref.WeakSet[socket.socket]()
 
     def open(self) -> None:
         """Get ready; connects nowhere yet. Raises ConfigError for unusable certificates."""
         tls = self._connection.ssl_context()
-        self._calls, self._watches = _session(tls, self._pool), _session(tls, 0)
+        self._calls, self._watches = self._session(tls, self._pool), self._session(tls, 0)
 
     async def close(self) -> None:
         """Close all connections; calls under way and later ones raise Transient."""
         for session in (self._calls, self._watches):
             if session is not None:
                 await session.close()
+        # What is left are connections that were given up and wait, for half a minute, until a
+        # server that hangs agrees to the end of TLS.
+        for _ in range(_TURNS):
+            left = [sock for sock in self._sockets if sock.fileno() >= 0]
+            for sock in left:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            if not left:
+                return
+            await self._clock.sleep(0.001)
 
     async def warm(self, connections: int) -> None:
         """Open connections until this many wait in the pool; failures are left to later calls."""
@@ -79,6 +93,31 @@ class Transport:
         limits = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
         async with self.request("GET", "/version", limits=limits) as response:
             await response.read()
+
+    def _session(self, tls: ssl.SSLContext, limit: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=limit,
+            ssl=tls,
+            keepalive_timeout=_KEEP_ALIVE,
+            ttl_dns_cache=60,
+            socket_factory=self._socket,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "User-Agent": f"taskrunner/{__version__}",
+                "Accept": JSON,
+                # Compression would cost the API server and us more time than it saves.
+                "Accept-Encoding": "identity",
+            },
+            read_bufsize=2**18,
+        )
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        sock = _socket(address)
+        self._sockets.add(sock)
+        return sock
 
 
 class Request:
@@ -156,27 +195,6 @@ def no_answer(what: str, error: Exception) -> Transient:
             text = shortened(str(error), 200) or type(error).__name__
             reason = f"the connection broke ({text})."
     return Transient(f"{what}: {reason}")
-
-
-def _session(tls: ssl.SSLContext, limit: int) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=limit,
-        ssl=tls,
-        keepalive_timeout=_KEEP_ALIVE,
-        ttl_dns_cache=60,
-        socket_factory=_socket,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={
-            "User-Agent": f"taskrunner/{__version__}",
-            "Accept": JSON,
-            # Compression would cost the API server and us more time than it saves on the wire.
-            "Accept-Encoding": "identity",
-        },
-        read_bufsize=2**18,
-    )
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
