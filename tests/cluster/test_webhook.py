@@ -10,11 +10,13 @@ import asyncio
 import base64
 import contextlib
 import json
+import math
 import os
 import re
 import signal
 import socket
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +25,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -547,12 +549,12 @@ def test_what_is_probably_not_meant_is_warned_about(space: Space, title: str) ->
 
 def test_more_warnings_than_fit_say_how_many_are_missing(space: Space) -> None:
     many = [
-        {"name": f"a{number}", "cron": "30 2 * * *", "arguments": {"A": str(number)}}
-        for number in range(20)
+        {"name": f"a{number}", "cron": f"{number} 4 * * *", "timeZone": "US/Eastern"}
+        for number in range(50)
     ]
     said = space.warnings(task("many", {"schedules": many}))
     shown, last = said[:-1], said[-1]
-    assert last == f"And {39 - len(shown)} more."
+    assert last == f"And {50 - len(shown)} more."
     assert all(warning.endswith((".", "…")) for warning in shown)
 
 
@@ -730,10 +732,10 @@ def test_neither_log_nor_metrics_show_a_key(space: Space, hook: Process) -> None
 
 
 class Traffic:
-    """Creates bad tasks all the time, and counts what is answered."""
+    """Creates tasks, as a dry run, over one connection; counts and times the answers."""
 
-    def __init__(self, space: Space, cluster: Cluster) -> None:
-        path = f"/apis/taskrunner.dev/v1alpha1/namespaces/{space.name}/scheduledtasks"
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        path = f"/apis/taskrunner.dev/v1alpha1/namespaces/{namespace}/scheduledtasks"
         self._url = f"{cluster.url}{path}?dryRun=All"
         self._tls = ssl.create_default_context(cafile=str(cluster.ca_file))
         self._tls.load_cert_chain(*cluster.issue_certificate("testbed-admin", ["system:masters"]))
@@ -741,11 +743,12 @@ class Traffic:
         self.others = 0
         """Answers that were not the expected one."""
 
-    async def run(self, obj: Json, code: int, *, pause: float = 0) -> None:
-        """Post again and again, each answered before the next; `code` is the answer expected."""
+    async def run(self, obj: Json, code: int, *, count: float = math.inf, pause: float = 0) -> None:
+        """Post `count` times, each answered before the next; `code` is the answer expected."""
+        end = len(self.seconds) + count
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=1)
         async with aiohttp.ClientSession(connector=connector) as session:
-            while True:
+            while len(self.seconds) < end:
                 body = merged(obj, {"metadata": {"name": f"traffic-{len(self.seconds)}"}})
                 begun = time.monotonic()
                 async with session.post(self._url, json=body) as response:
@@ -791,7 +794,7 @@ def test_no_request_fails_while_two_replicas_renew_their_certificates(
     replicas = [start(**short), start(**short)]
     point_at(prepared, replicas[0])
     replicas[1].wait_ready()
-    traffic = Traffic(prepared, cluster)
+    traffic = Traffic(cluster, prepared.name)
 
     async def main() -> None:
         bad = task("traffic", {"schedule": "61 * * * *"})
@@ -808,3 +811,51 @@ def test_no_request_fails_while_two_replicas_renew_their_certificates(
     assert traffic.others == 0, f"of {len(traffic.seconds)} requests; {said}"
     assert "Traceback" not in said
     prepared.kubectl(*empty)
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+_POSTS = 300
+_FIRST = 10
+"""Not counted in each turn: they open connections and fill caches."""
+
+
+def test_what_a_check_adds_to_an_apply(
+    prepared: Space, cluster: Cluster, start: Callable[..., Process], record_property: Any
+) -> None:
+    """Good tasks, created one after the other as a server-side dry run: with the webhook, and in
+    turns with them without it. `make test ARGS="-k what_a_check_adds -s"` prints the figures."""
+    replica = start()
+    point_at(prepared, replica)
+    good = task("speed", {"schedule": "30 2 * * 1-5"})
+    seconds: dict[str, list[float]] = {"without": [], "with": []}
+    other = f"{prepared.name}-unchecked"
+    cluster.kubectl("create", "namespace", other)
+
+    async def main() -> None:
+        ways = {"without": Traffic(cluster, other), "with": Traffic(cluster, prepared.name)}
+        for _ in range(5):
+            for way, traffic in ways.items():
+                before = len(traffic.seconds)
+                await traffic.run(good, 201, count=_POSTS // 5 + _FIRST)
+                seconds[way] += traffic.seconds[before + _FIRST :]
+                assert traffic.others == 0
+
+    try:
+        asyncio.run(main())
+    finally:
+        cluster.kubectl("delete", "namespace", other, "--wait=false")
+    reviews = replica.metric(
+        'taskrunner_webhook_reviews_total{kind="ScheduledTask",outcome="allowed"'
+    )
+    assert reviews >= len(seconds["with"]), "the webhook was asked each time"
+    p50 = {way: statistics.median(found) * 1000 for way, found in seconds.items()}
+    p99 = {way: statistics.quantiles(found, n=100)[98] * 1000 for way, found in seconds.items()}
+    line = (
+        f"{len(seconds['with'])} posts each: p50 {p50['without']:.1f} → {p50['with']:.1f} ms,"
+        f" p99 {p99['without']:.1f} → {p99['with']:.1f} ms"
+    )
+    record_property("added latency", line)
+    print(f"\nwithout → with the webhook, {line}")
+    assert p50["with"] - p50["without"] < 50, line
+    assert replica.stop() == 0

@@ -31,9 +31,10 @@ JsonMap = Mapping[str, Any]
 T = TypeVar("T")
 
 _THREADS: Final = 4
-_WARNING_SECONDS: Final = 0.5
+_WARNING_SECONDS: Final = 0.8
 """Time for looking for warnings. Refusals are found in milliseconds; but whether fifty schedules
 coincide takes long, and a review has few seconds."""
+_NOT_LOOKED: Final = "No time was left to look for warnings about the schedules."
 
 
 class Api(ReadApi, TrialApi, Protocol):
@@ -119,7 +120,7 @@ class Checker:
                 found = await self._apart(lambda: warnings_for(task, now))
         except TimeoutError:
             log.info("%s %s: no time was left to look for warnings", request.uid, request.label)
-            return []
+            return [_NOT_LOOKED]
         return [str(warning) for warning in found]
 
     async def _execution(self, request: Request, obj: JsonMap) -> Found:
