@@ -114,11 +114,11 @@ def test_what_only_compiling_finds_is_told_in_a_condition(
     name = f"bad-{uuid.uuid4().hex[:4]}"
     team.apply(task(name, **spec))
 
-    def ready() -> Json | None:
+    def ready() -> list[Json]:
         conditions = team.get("stask", name).get("status", {}).get("conditions", [])
-        return next((c for c in conditions if c["type"] == "Ready"), None)
+        return [c for c in conditions if c["type"] == "Ready"]
 
-    condition = team.wait_for(ready, "the condition Ready")
+    condition = team.wait_for(ready, "the condition Ready")[0]
     assert condition["status"] == "False"
     for text in told:
         assert text in condition["message"]
@@ -170,9 +170,9 @@ def test_an_idle_task_costs_no_write_and_carries_nothing_of_ours(team: Team) -> 
 
 def test_api_writes_per_run(team: Team) -> None:
     """Counted in the API server's audit log, clean-up included."""
-    limits = {"count-1": 7.2, "count-12": 8.2}
+    limits = {"short-1": 7.2, "long-12": 8.2}
     for name in limits:
-        seconds = int(name.removeprefix("count-"))
+        seconds = int(name.partition("-")[2])
         team.apply(task(name, seconds=seconds, schedules=every(15), successfulJobsHistoryLimit=1))
     team.wait_for(lambda: all(len(team.succeeded(n)) for n in limits), "the first runs", 60)
     since = team.cluster.audit_mark()
