@@ -23,6 +23,8 @@ from taskrunner.domain.timeline import DstPolicy
 from taskrunner.domain.zones import Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
 
+_FEW: Final = 20
+"""Values that are listed in a remedy."""
 _CHECKED_YEARS: Final = range(2024, 2031)
 """Years whose holidays are looked through for a name given in `names`."""
 
@@ -157,7 +159,7 @@ def _choices(given: str, known: list[str]) -> str:
     """A remedy: the nearest of the known values, or all of them when they are few."""
     if not known:
         return ""
-    close = get_close_matches(given, known, n=3, cutoff=0.5)
+    close = get_close_matches(given, known, n=3, cutoff=0.7)
     if close:
         return "Did you mean " + " or ".join(f'"{one}"' for one in close) + "?"
-    return f"Write one of {', '.join(known)}."
+    return f"Write {'one of ' if len(known) <= _FEW else 'e.g. '}{', '.join(known[:_FEW])}."
