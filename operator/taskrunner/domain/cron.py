@@ -36,8 +36,12 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 
-SPACE = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
+_SPACES = "[\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+"
 """What separates fields: white space as Go's unicode.IsSpace has it, because CronJob's does."""
+
+_SEPARATOR = re.compile(_SPACES)
+_AROUND = re.compile(f"^{_SPACES}|{_SPACES}$")
+_PREFIX = re.compile(rf"(?:CRON_)?TZ=(\S*)(?:{_SPACES}(.*))?", re.IGNORECASE | re.DOTALL)
 
 _UNITS = {
     "h": Fraction(3600),
@@ -72,13 +76,7 @@ def parse_cron(expression: str, *, hash_key: str) -> CronExpression:
     expression but an interval: see `cron_timeline`.
     """
     text = _check_text(expression)
-    fields = re.split(SPACE, MACROS.get(text.lower(), text))
-    if fields[0].startswith("@"):
-        raise _unknown_macro(text)
-    if len(fields) not in (5, 6):
-        raise _wrong_count(text, len(fields))
-    if len(fields) == 5:
-        fields.insert(0, "0")
+    fields = split_fields(text)
     kinds = (SECOND, MINUTE, HOUR, DAY_OF_MONTH, MONTH, DAY_OF_WEEK)
     second, minute, hour, day, month, weekday = (
         parse_field(field, kind, hash_key) for field, kind in zip(fields, kinds, strict=True)
@@ -94,6 +92,16 @@ def parse_cron(expression: str, *, hash_key: str) -> CronExpression:
     )
     _check_possible(parsed, fields)
     return parsed
+
+
+def split_fields(text: str) -> list[str]:
+    """The six fields of an expression or macro, seconds first; raises CronError."""
+    fields = _SEPARATOR.split(MACROS.get(text.lower(), text))
+    if fields[0].startswith("@"):
+        raise _unknown_macro(text)
+    if len(fields) not in (5, 6):
+        raise _wrong_count(text, len(fields))
+    return fields if len(fields) == 6 else ["0", *fields]
 
 
 def every_seconds(expression: str) -> int:
@@ -137,7 +145,7 @@ def _check_text(expression: str) -> str:
             'Write five fields: minute, hour, day of month, month, day of week, as in "0 2 * * *".',
             expression,
         )
-    if match := re.match(rf"(?:CRON_)?TZ=(\S*)(?:{SPACE}(.*))?", text, re.IGNORECASE | re.DOTALL):
+    if match := _PREFIX.match(text):
         raise CronError(
             "A time zone inside the expression is not supported, as in CronJob.",
             f'Set timeZone: "{match[1]}" beside it and write "{match[2] or "0 2 * * *"}" here.',
@@ -147,7 +155,7 @@ def _check_text(expression: str) -> str:
 
 
 def _strip(expression: str) -> str:
-    return re.sub(rf"^{SPACE}|{SPACE}$", "", expression)
+    return _AROUND.sub("", expression)
 
 
 def _unknown_macro(text: str) -> CronError:

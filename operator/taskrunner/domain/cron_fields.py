@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from taskrunner.domain.cron_days import ALL_DAYS, ALL_WEEKDAYS, DayRule
 from taskrunner.domain.hashing import spread
@@ -42,6 +42,10 @@ class CronError(TaskrunnerError):
         self.value = value
 
 
+Special = Callable[[str, DayRule], DayRule | None]
+"""Adds a term that only a day field has to the rule; None when the term is something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What is allowed in a field."""
@@ -55,6 +59,7 @@ class Kind:
     """The largest number that may be written, when it is not `high`: 7 for Sunday."""
     hashed_high: int = 0
     """The largest value of a plain `H`, when it is not `high`: every month has 28 days."""
+    special: Special | None = None
 
     @property
     def largest(self) -> int:
@@ -86,12 +91,7 @@ class Kind:
         return allowed
 
 
-SECOND = Kind("second", 0, 59)
-MINUTE = Kind("minute", 0, 59)
-HOUR = Kind("hour", 0, 23)
-DAY_OF_MONTH = Kind("day-of-month", 1, 31, hashed_high=28)
-MONTH = Kind("month", 1, 12, names=_MONTHS)
-DAY_OF_WEEK = Kind("day-of-week", 0, 6, names=_WEEKDAYS, top=7)
+_NO_SPECIAL = DayRule(days=0, weekdays=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +104,28 @@ class Field:
     """A term begins with `*`, `?` or `H/`: for DST the schedule follows elapsed time."""
     unrestricted: bool = False
     """A term is `*` or `?` without a step: for the rule of the day fields."""
-    special: DayRule = field(default_factory=lambda: DayRule(days=0, weekdays=0))
+    special: DayRule = _NO_SPECIAL
     """`L`, `W` and `#` of the day fields."""
-
-
-Special = Callable[[str, DayRule], DayRule | None]
-"""Adds a term that only day fields have to the rule; None when the term is something else."""
 
 
 def parse_field(text: str, kind: Kind, hash_key: str) -> Field:
     """Parses a field; raises CronError naming the field and the part that is wrong."""
-    special = {"day-of-month": _day_term, "day-of-week": _weekday_term}.get(kind.name)
-    result = Field(0)
-    terms = [term for term in text.split(",") if term]
-    if not terms:
-        raise CronError(f"The {kind.name} field is empty.", 'Write "*" for any value.', text)
-    for term in terms:
-        added = special(term, result.special) if special else None
-        if added is not None:
-            result = replace(result, special=added)
+    mask, wildcard, unrestricted, special = 0, False, False, _NO_SPECIAL
+    found_term = False
+    for term in text.split(","):
+        if not term:
             continue
-        mask, wildcard, unrestricted = _term(term, kind, hash_key)
-        result = replace(
-            result,
-            bits=result.bits | mask,
-            wildcard=result.wildcard or wildcard,
-            unrestricted=result.unrestricted or unrestricted,
-        )
-    return result
+        found_term = True
+        if kind.special and (added := kind.special(term, special)):
+            special = added
+            continue
+        values, wild, free = _term(term, kind, hash_key)
+        mask |= values
+        wildcard = wildcard or wild
+        unrestricted = unrestricted or free
+    if not found_term:
+        raise CronError(f"The {kind.name} field is empty.", 'Write "*" for any value.', text)
+    return Field(mask, wildcard, unrestricted, special)
 
 
 def day_rule(days: Field, weekdays: Field) -> DayRule:
@@ -180,9 +174,10 @@ def _plain_step(match: re.Match[str]) -> bool:
 
 
 def _range_bits(kind: Kind, low: int, high: int, step: int) -> int:
-    mask = 0
-    for value in range(low, high + 1, step):
-        mask |= 1 << value
+    if step == 1:
+        mask = (2 << high) - (1 << low)
+    else:
+        mask = sum(1 << value for value in range(low, high + 1, step))
     if kind.top and mask >> kind.top & 1:  # 7 is Sunday, too
         mask = mask ^ 1 << kind.top | 1
     return mask
@@ -264,6 +259,14 @@ def _weekday_term(term: str, rule: DayRule) -> DayRule | None:
             raise CronError("A month has each weekday four or five times.", "Write #1 to #5.", term)
         return replace(rule, nth=rule.nth | 1 << 7 * (nth - 1) + weekday)
     return None
+
+
+SECOND = Kind("second", 0, 59)
+MINUTE = Kind("minute", 0, 59)
+HOUR = Kind("hour", 0, 23)
+DAY_OF_MONTH = Kind("day-of-month", 1, 31, hashed_high=28, special=_day_term)
+MONTH = Kind("month", 1, 12, names=_MONTHS)
+DAY_OF_WEEK = Kind("day-of-week", 0, 6, names=_WEEKDAYS, top=7, special=_weekday_term)
 
 
 def _hint(term: str, kind: Kind) -> str | None:

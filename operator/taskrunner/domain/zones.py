@@ -24,6 +24,8 @@ LATEST_YEAR = 2200
 LATEST = (date(LATEST_YEAR, 1, 1).toordinal() - EPOCH_ORDINAL) * 86400
 """End of planning: no slot at or after 2200-01-01T00:00:00Z."""
 
+_LONGEST = 40
+"""Characters of a name that may be a misspelt one; the longest zone has 32."""
 _CANONICAL = frozenset({"UTC", "GMT"})
 """Short names that are links in the database but in everyone's use, so never called deprecated."""
 _BETTER = {
@@ -221,11 +223,12 @@ def _unknown(name: str) -> tuple[str, str]:
 
 def nearest_zones(name: str, count: int = 2) -> list[str]:
     """Names of zones that look like `name`, the nearest first."""
-    wanted = re.sub(r"[\s-]+", "_", name[:100].strip()).lower()
-    by_spelling = {zone.lower(): zone for zone in sorted(zone_names())}
+    if len(name) > _LONGEST:
+        return []
+    wanted = re.sub(r"[\s-]+", "_", name.strip()).lower()
+    by_spelling, by_city = _spellings()
     if wanted in by_spelling:
         return [by_spelling[wanted]]
-    by_city = {zone.lower().rpartition("/")[2]: zone for zone in sorted(zone_names())}
     city = wanted.rpartition("/")[2]
     if city in by_city:
         return [by_city[city]]
@@ -233,3 +236,11 @@ def nearest_zones(name: str, count: int = 2) -> list[str]:
     if not close:
         return [by_city[found] for found in get_close_matches(city, by_city, n=count, cutoff=0.7)]
     return [by_spelling[found] for found in close]
+
+
+@cache
+def _spellings() -> tuple[dict[str, str], dict[str, str]]:
+    """Names of zones by their lower-case spelling, and by that of their last part."""
+    names = sorted(zone_names())
+    by_spelling = {zone.lower(): zone for zone in names}
+    return by_spelling, {zone.lower().rpartition("/")[2]: zone for zone in names}

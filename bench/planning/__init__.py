@@ -1,0 +1,1 @@
+"""Planning: pure functions on one core."""
