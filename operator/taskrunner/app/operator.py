@@ -57,7 +57,7 @@ class Operator:
         )
         # The Lease is renewed over connections of its own: it must not wait behind a burst.
         self._lease_client = ApiClient(connection, self._clock, pool=2)
-        self._events = EventRecorder(self._client, self._clock, identity=settings.identity)
+        self._events = EventRecorder(self._client, self._clock, instance=settings.identity)
         self._task_sink = TaskSink(self._store)
         self._calendar_sink = CalendarSink(self._store)
         self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
