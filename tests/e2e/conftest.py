@@ -1,4 +1,4 @@
-"""Fixtures for tests on a real kubelet. One real node can run on a machine at a time."""
+"""Fixtures for tests on a real kubelet."""
 
 from __future__ import annotations
 

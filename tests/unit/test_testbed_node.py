@@ -18,17 +18,30 @@ from testbed.packages import Package
 @pytest.mark.parametrize(
     ("network", "overlaps"),
     [
-        pytest.param("198.18.0.0/15", True, id="around both"),
-        pytest.param("198.19.0.0/25", True, id="inside the pods' network"),
-        pytest.param("198.19.255.1", True, id="the machine's end of the link"),
-        pytest.param("198.19.1.0/24", False, id="beside the pods' network"),
+        pytest.param("198.18.0.0/15", True, id="around it"),
+        pytest.param("198.19.0.0/25", True, id="inside it"),
+        pytest.param("198.19.255.1", True, id="one address"),
+        pytest.param("198.18.0.0/16", False, id="beside it"),
         pytest.param("10.0.0.0/8", False, id="elsewhere"),
         pytest.param("0.0.0.0/0", False, id="the default route"),
         pytest.param("fd00::/8", False, id="IPv6"),
     ],
 )
-def test_a_route_overlaps_with_the_node_or_does_not(network: str, overlaps: bool) -> None:
+def test_a_route_overlaps_with_the_network_of_nodes_or_does_not(
+    network: str, overlaps: bool
+) -> None:
     assert realnode_config.overlapping(network) is overlaps
+
+
+def test_places_share_nothing() -> None:
+    places = [realnode_config.Place(number) for number in range(realnode_config.PLACES)]
+    for attribute in ("cgroup", "host_link", "address", "pod_cidr"):
+        assert len({getattr(place, attribute) for place in places}) == len(places)
+    assert realnode_config.HOST_ADDRESS not in {place.address for place in places}
+    for place in places:
+        assert realnode_config.overlapping(place.address)
+        assert realnode_config.overlapping(place.pod_cidr)
+        assert len(place.host_link) <= 15  # the kernel's limit
 
 
 def archive_of(directory: Path, content: bytes) -> Path:

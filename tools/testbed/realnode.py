@@ -5,8 +5,8 @@ machine by one link. The API server is reached at `RealNode.host_address()`, the
 it; pods reach it at its Service address as on any cluster. Nothing else leads out: no registry, no
 DNS.
 
-Start takes about five seconds once the binaries are built. One real node can run on a machine at a
-time; a second one is refused with the first one's directory.
+Start takes about five seconds once the binaries are built. Several clusters can have one at the
+same time, up to `realnode_config.PLACES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from testbed import packages, realnode_cgroup, realnode_config, realnode_pause
@@ -93,8 +93,8 @@ class RealNode:
         started = time.monotonic()
         packages.provide(packages.NODE, self._progress)
         pause = realnode_pause.archive()
-        self._write_configuration()
         self._start_guard()
+        self._write_configuration()
         self._start_containerd()
         self.load_images(pause)
         self._start_kubelet()
@@ -141,16 +141,18 @@ class RealNode:
             raise TestbedError(f"Listing the node's images failed: {done.stderr.strip()}")
         return [name for name in done.stdout.split() if not name.startswith("sha256:")]
 
+    @property
+    def place(self) -> realnode_config.Place:
+        """Which of the machine's places the node has, once it is started."""
+        return realnode_config.Place(self._state()["place"])
+
     def _write_configuration(self) -> None:
-        shutil.rmtree(self.dir, ignore_errors=True)
-        for part in ("cni", "containerd", "kubelet", "log/pods", "log/containers"):
-            (self.dir / part).mkdir(parents=True, exist_ok=True)
-        self.dir.chmod(0o700)
+        place = self.place
         write = {
             "containerd.toml": realnode_config.containerd(str(packages.cni_dir())),
-            "cni/10-testbed.conflist": realnode_config.cni(),
-            "kubelet.json": realnode_config.kubelet(),
-            "kube-proxy.json": realnode_config.kube_proxy(),
+            "cni/10-testbed.conflist": realnode_config.cni(place),
+            "kubelet.json": realnode_config.kubelet(place),
+            "kube-proxy.json": realnode_config.kube_proxy(place),
             "resolv.conf": "nameserver 127.0.0.1\n",
         }
         for name, content in write.items():
@@ -158,7 +160,7 @@ class RealNode:
         shutil.copy(self._cluster.ca_file, self.dir / "ca.crt")
         user = f"system:node:{self.name}"
         certificate, key = self._cluster.issue_certificate(
-            user, ["system:nodes"], [self.name, realnode_config.NODE_ADDRESS]
+            user, ["system:nodes"], [self.name, place.address]
         )
         shutil.copy(certificate, self.dir / "kubelet.crt")
         shutil.copy(key, self.dir / "kubelet.key")
@@ -176,6 +178,10 @@ class RealNode:
         path.write_text(json.dumps(config))
 
     def _start_guard(self) -> None:
+        shutil.rmtree(self.dir, ignore_errors=True)
+        for part in ("cni", "containerd", "kubelet", "log/pods", "log/containers"):
+            (self.dir / part).mkdir(parents=True)
+        self.dir.chmod(0o700)
         guard = [sys.executable, "-m", "testbed.realnode_guard", str(self.dir)]
         self._spawn("node", guard, {**os.environ, "PYTHONPATH": str(_TOOLS)})
         ready = self.dir / READY
@@ -202,7 +208,7 @@ class RealNode:
                 f"--root-dir={node}/kubelet",
                 f"--cert-dir={node}/kubelet/pki",
                 f"--hostname-override={self.name}",
-                f"--node-ip={realnode_config.NODE_ADDRESS}",
+                f"--node-ip={self.place.address}",
                 "--v=2",
             ),
         )
@@ -213,9 +219,14 @@ class RealNode:
         program = self._cluster.bin("kube-proxy")
         self._spawn("kube-proxy", self._inside(program, config, override, "--v=2"))
 
+    def _state(self) -> dict[str, Any]:
+        """What the guard wrote when it was ready."""
+        state: dict[str, Any] = json.loads((self.dir / READY).read_text())
+        return state
+
     def _inside(self, *argv: str | Path) -> list[str]:
         """The command that runs `argv` on the node under the id of the process that runs it."""
-        state = json.loads((self.dir / READY).read_text())
+        state = self._state()
         enter = ["nsenter", "--target", str(state["pid"]), "--net", "--mount", "--"]
         return realnode_cgroup.command_in(Path(state["group"]), [*enter, *map(str, argv)])
 

@@ -9,26 +9,54 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from dataclasses import dataclass
 from typing import Any
 
 # RFC 2544 sets 198.18.0.0/15 aside for tests inside one's own network: no machine routes it.
+NETWORK = "198.19.0.0/16"
 HOST_ADDRESS = "198.19.255.1"
-"""The machine's end of the link to the node; the API server is reached here."""
-NODE_ADDRESS = "198.19.255.2"
-"""The node's InternalIP."""
-LINK_PREFIX = 30
-POD_CIDR = "198.19.0.0/24"
-HOST_LINK = "trnode0"
-"""The name of the link on the machine's side."""
-POD_LINK_PREFIX = "veth"
+"""The machine's end of the link to every node; API servers are reached here."""
+HOST_LINKS = "trnode"
+"""How the names of these links begin on the machine's side."""
+POD_LINKS = "veth"
 """How the names of the pods' links begin on the node (chosen by the CNI plug-in)."""
 
 NODE = "/run/node"
 CONTAINERD_SOCKET = f"{NODE}/containerd.sock"
 PAUSE_IMAGE = "taskrunner.dev/testbed/pause:1"
 
-CGROUP = "taskrunner-testbed-node"
-"""The control group of everything that runs on the node; a sweep finds leftovers by it."""
+
+@dataclass(frozen=True)
+class Place:
+    """One of the places for nodes on a machine: what two nodes at once must not share.
+
+    Attributes:
+        number: from 0 to `PLACES` - 1.
+    """
+
+    number: int
+
+    @property
+    def cgroup(self) -> str:
+        """The control group of everything on the node; a sweep finds leftovers by it."""
+        return f"taskrunner-testbed-node-{self.number}"
+
+    @property
+    def host_link(self) -> str:
+        """The name of the link on the machine's side."""
+        return f"{HOST_LINKS}{self.number}"
+
+    @property
+    def address(self) -> str:
+        """The node's InternalIP."""
+        return f"198.19.255.{self.number + 2}"
+
+    @property
+    def pod_cidr(self) -> str:
+        return f"198.19.{self.number}.0/24"
+
+
+PLACES = 8
 
 KERNEL_SETTINGS = (
     "kernel/keys/root_maxbytes",
@@ -91,8 +119,8 @@ SystemdCgroup = false
 """
 
 
-def cni() -> str:
-    """The pod network: a link of its own for each pod, with an address from `POD_CIDR`.
+def cni(place: Place) -> str:
+    """The pod network: a link of its own for each pod, with an address of the place's.
 
     `ptp` rather than `bridge`: pods that reach each other through a Service then always pass the
     node's rules, which on a bridge takes the kernel module br_netfilter. Nothing is masqueraded:
@@ -104,14 +132,14 @@ def cni() -> str:
         "ipam": {
             "type": "host-local",
             "dataDir": "/run/cni",
-            "ranges": [[{"subnet": POD_CIDR}]],
+            "ranges": [[{"subnet": place.pod_cidr}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }
     return _json({"cniVersion": "0.4.0", "name": "testbed", "plugins": [link]})
 
 
-def kubelet() -> str:
+def kubelet(place: Place) -> str:
     """The KubeletConfiguration.
 
     Eviction and image collection are off: a nearly full disk must not delete the images that
@@ -131,7 +159,7 @@ def kubelet() -> str:
             "tlsPrivateKeyFile": f"{NODE}/kubelet.key",
             "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{CGROUP}",
+            "cgroupRoot": f"/{place.cgroup}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
@@ -149,7 +177,7 @@ def kubelet() -> str:
     )
 
 
-def kube_proxy() -> str:
+def kube_proxy(place: Place) -> str:
     """The KubeProxyConfiguration: nftables, and conntrack limits left as the machine has them."""
     return _json(
         {
@@ -157,21 +185,20 @@ def kube_proxy() -> str:
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
             "clientConnection": {"kubeconfig": f"{NODE}/kube-proxy.kubeconfig"},
-            "clusterCIDR": POD_CIDR,
+            "clusterCIDR": place.pod_cidr,
             "conntrack": {"maxPerCore": 0},
             "detectLocalMode": "InterfaceNamePrefix",
-            "detectLocal": {"interfaceNamePrefix": POD_LINK_PREFIX},
+            "detectLocal": {"interfaceNamePrefix": POD_LINKS},
         }
     )
 
 
 def overlapping(used: str) -> bool:
-    """Whether a network of the machine (such as `10.0.0.0/8`) overlaps with the node's."""
+    """Whether a network of the machine (such as `10.0.0.0/8`) overlaps with the nodes'."""
     network = ipaddress.ip_network(used, strict=False)
     if network.version != 4 or network.prefixlen == 0:
         return False
-    ours = (POD_CIDR, f"{HOST_ADDRESS}/{LINK_PREFIX}")
-    return any(network.overlaps(ipaddress.ip_network(cidr, strict=False)) for cidr in ours)
+    return network.overlaps(ipaddress.ip_network(NETWORK))
 
 
 def _json(value: dict[str, Any]) -> str:

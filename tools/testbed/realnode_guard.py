@@ -11,7 +11,8 @@ What ends when who dies:
   same): it kills everything in the control group and removes group and link;
 * the guard itself is killed: the pods stay until the next guard starts, which does the same first.
 
-One lock file for the machine makes sure that a guard never sweeps another's node away.
+A lock file for each place (`realnode_config.Place`) makes sure that a guard takes none that is in
+use, and never sweeps another's node away.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from typing import IO, Any, NoReturn
 from testbed import realnode_cgroup as cgroup
 from testbed import realnode_config as config
 
-LOCK = Path("/run/taskrunner-testbed-node.lock")
+LOCKS = Path("/run")
 READY = "ready.json"
-"""Written in the node's directory when the namespaces can be entered: process id and group."""
+"""Written in the node's directory when its namespaces can be entered: process id, group, place."""
 _PR_SET_PDEATHSIG = 1
 
 # Runs in the new namespaces. The node's directory is opened first, as the new /run may hide it.
@@ -77,29 +78,33 @@ def main() -> NoReturn:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     _on_request(lambda *_: sys.exit(0))
     try:
-        with _lock(directory):
-            sweep()  # what a guard that was killed left
+        with _place(directory) as place:
             try:
-                _serve(directory)
+                _serve(directory, place)
             finally:
                 _on_request(signal.SIG_IGN)  # asked once is enough
-                sweep()
+                sweep(place)
     except (GuardError, OSError) as error:
         sys.exit(f"node: {error}")
     sys.exit(0)
 
 
-def sweep() -> None:
+def sweep(place: config.Place) -> None:
     """Remove what a node leaves: its processes, link and control groups.
 
-    Call it only with the lock held. Files are not touched: images are in memory and go with the
-    mounts; logs and configuration go with the cluster's directory.
+    Call it only with the place's lock held. Files are not touched: images are in memory and go with
+    the mounts; logs and configuration go with the cluster's directory.
     """
-    killed = cgroup.kill(config.CGROUP)
+    killed = cgroup.kill(place.cgroup)
     # The link goes with the network namespace, but the kernel takes its time.
-    subprocess.run(["ip", "link", "delete", config.HOST_LINK], capture_output=True, check=False)
-    cgroup.remove(config.CGROUP)
-    _say(f"swept: {killed} processes killed")
+    subprocess.run(["ip", "link", "delete", place.host_link], capture_output=True, check=False)
+    cgroup.remove(place.cgroup)
+    _say(f"swept place {place.number}: {killed} processes killed")
+
+
+def lock_file(place: config.Place) -> Path:
+    """Locked by the guard whose node has the place; holds the node's directory."""
+    return LOCKS / f"{place.cgroup}.lock"
 
 
 def _on_request(handler: Callable[..., object] | signal.Handlers) -> None:
@@ -108,25 +113,32 @@ def _on_request(handler: Callable[..., object] | signal.Handlers) -> None:
 
 
 @contextlib.contextmanager
-def _lock(directory: Path, seconds: float = 8) -> Iterator[None]:
-    """Hold the machine's lock, with the node's directory in it for who meets it.
-
-    It waits a little, as the guard of a cluster that was just stopped may still be sweeping.
-    """
-    with LOCK.open("a+") as lock:
-        deadline = time.monotonic() + seconds
-        while not _locked(lock):
-            if time.monotonic() > deadline:
-                lock.seek(0)
-                raise GuardError(
-                    f"Another real node runs on this machine, in {lock.read()}. There can be one "
-                    "at a time: stop that cluster (make cluster-down), or use NODES=simulated."
-                )
-            time.sleep(0.1)
-        lock.truncate(0)
-        lock.write(str(directory))
-        lock.flush()
-        yield
+def _place(directory: Path) -> Iterator[config.Place]:
+    """Take the first free place; sweep all free ones, as guards may have been killed there."""
+    taken: config.Place | None = None
+    others = []
+    with contextlib.ExitStack() as held:
+        for place in map(config.Place, range(config.PLACES)):
+            with contextlib.ExitStack() as stack:
+                lock = stack.enter_context(lock_file(place).open("a+"))
+                if not _locked(lock):
+                    lock.seek(0)
+                    others.append(lock.read())
+                    continue
+                if cgroup.exists(place.cgroup):
+                    sweep(place)
+                if taken is None:
+                    taken = place
+                    lock.truncate(0)
+                    lock.write(str(directory))
+                    lock.flush()
+                    held.push(stack.pop_all())
+        if taken is None:
+            raise GuardError(
+                f"All {config.PLACES} places for real nodes on this machine are taken, by "
+                f"{', '.join(others)}. Stop one (make cluster-down), or use NODES=simulated."
+            )
+        yield taken
 
 
 def _locked(lock: IO[str]) -> bool:
@@ -137,11 +149,11 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
-def _serve(directory: Path) -> None:
+def _serve(directory: Path, place: config.Place) -> None:
     """Make the namespaces, say so, and wait until asked to end."""
     _check_addresses()
     _load_modules()
-    group = cgroup.create(config.CGROUP)
+    group = cgroup.create(place.cgroup)
     unshare = ["unshare", "--net", "--mount", "--propagation", "slave"]
     holder = subprocess.Popen(
         cgroup.command_in(group, [*unshare, "sh", "-c", _SETUP, "setup", str(directory)]),
@@ -152,39 +164,43 @@ def _serve(directory: Path) -> None:
         if holder.poll() is not None or time.monotonic() > deadline:
             raise GuardError("the namespaces could not be made; the lines above say why.")
         time.sleep(0.01)
-    _connect(holder.pid)
+    _connect(holder.pid, place)
     ready = directory / READY
     partial = ready.with_suffix(".part")
-    partial.write_text(json.dumps({"pid": holder.pid, "group": str(group)}))
+    state = {"pid": holder.pid, "group": str(group), "place": place.number}
+    partial.write_text(json.dumps(state))
     partial.replace(ready)
     _say(f"ready: namespaces of process {holder.pid}")
     holder.wait()
     raise GuardError(f"the process that holds the namespaces ended ({holder.returncode}).")
 
 
-def _connect(pid: int) -> None:
+def _connect(pid: int, place: config.Place) -> None:
     """Join machine and node by a link; the machine's route to the pods goes through it."""
     peer = ["peer", "name", "eth0", "netns", str(pid)]
-    _run("ip", "link", "add", config.HOST_LINK, "type", "veth", *peer)
+    _run("ip", "link", "add", place.host_link, "type", "veth", *peer)
     inside = ("nsenter", "--target", str(pid), "--net")
-    ends = (((), config.HOST_LINK, config.HOST_ADDRESS), (inside, "eth0", config.NODE_ADDRESS))
-    for enter, link, address in ends:
-        _run(*enter, "ip", "address", "add", f"{address}/{config.LINK_PREFIX}", "dev", link)
+    # Every link has the same address on the machine's side, so each end names the other.
+    for enter, link, address, other in (
+        ((), place.host_link, config.HOST_ADDRESS, place.address),
+        (inside, "eth0", place.address, config.HOST_ADDRESS),
+    ):
+        _run(*enter, "ip", "address", "add", address, "peer", other, "dev", link)
         _run(*enter, "ip", "link", "set", link, "up")
-    _run("ip", "route", "add", config.POD_CIDR, "via", config.NODE_ADDRESS)
+    _run("ip", "route", "add", place.pod_cidr, "via", place.address, "dev", place.host_link)
 
 
 def _check_addresses() -> None:
     done = _run("ip", "-json", "-4", "route", "show")
     routes: list[dict[str, Any]] = json.loads(done or "[]")
     for route in routes:
-        destination = str(route["dst"])
-        if destination != "default" and config.overlapping(destination):
+        destination, device = str(route["dst"]), str(route.get("dev", "none"))
+        ours = device.startswith(config.HOST_LINKS)
+        if destination != "default" and not ours and config.overlapping(destination):
             raise GuardError(
-                f"This machine has a route to {destination} (device {route.get('dev')}), which "
-                f"overlaps with the node's networks {config.POD_CIDR} and "
-                f"{config.HOST_ADDRESS}/{config.LINK_PREFIX}. "
-                "Remove that route, or use NODES=simulated."
+                f"This machine has a route to {destination} (device {device}), which overlaps with "
+                f"the network of real nodes, {config.NETWORK}. Remove that route, or use "
+                "NODES=simulated."
             )
 
 
