@@ -53,11 +53,11 @@ test: setup  ## Set up everything and run every test (ARGS="-k name" to choose).
 
 .PHONY: test-unit
 test-unit: setup  ## Run the tests that need no cluster (seconds).
-	@$(PY) -m pytest -m "not cluster and not e2e" $(ARGS)
+	@$(PY) -m pytest -m "not cluster and not e2e and not slow" $(ARGS)
 
 .PHONY: coverage
 coverage: setup  ## Branch coverage of domain and engine by the tests that need no cluster.
-	@$(PY) -m pytest -q -m "not cluster and not e2e" --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(PY) -m pytest -q -m "not cluster and not e2e and not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: verify
 verify: setup  ## Check format, lint, types, import contracts and generated files; changes nothing.
@@ -91,6 +91,10 @@ run: setup  ## Install the CRDs and run the operator against the current KUBECON
 .PHONY: bench
 bench: setup  ## Run the benchmarks and compare them with bench/limits.yaml.
 	@$(PY) -m bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup  ## Look ten minutes for input that the planning core cannot take.
+	@PYTHONPATH=tests:$(PYTHONPATH) $(PY) -m fuzz $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove the environment and what tests and builds left in the checkout.
