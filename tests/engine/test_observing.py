@@ -174,21 +174,21 @@ async def test_a_bug_met_by_one_task_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = await world.replica()
-    cycle = replica.cycle
-    assert cycle is not None
-    decide = cycle._decide
+    assert replica.cycle is not None
+    plans = replica.cycle._plans
+    decide = plans._decide
 
     async def broken(state: Any, *rest: Any) -> None:
         if state.name == "cursed":
             raise ZeroDivisionError
         await decide(state, *rest)
 
-    monkeypatch.setattr(cycle, "_decide", broken)
+    monkeypatch.setattr(plans, "_decide", broken)
     world.apply("cursed", schedule="* * * * *")
     world.apply("fine", schedule="* * * * *")
     await world.clock.advance(60)
     assert world.started("fine") == [40]
-    monkeypatch.setattr(cycle, "_decide", decide)
+    monkeypatch.setattr(plans, "_decide", decide)
     await world.clock.advance(60)
     assert 100 in world.started("cursed")
 

@@ -46,11 +46,17 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
     task = state.compiled
     if task is None:
         return fields | {"nextRunTime": None, "nextRuns": None}
-    runs = [] if progress.completed else next_runs(task, progress.watermark)
+    plan = {"hash": progress.plan_hash, "since": format_instant(progress.plan_since)}
+    if progress.completed:
+        runs = []
+    elif progress.acknowledged == progress.watermark and old.get("plan") == plan:
+        runs = old.get("nextRuns") or []  # Of the same plan from the same instant: the same.
+    else:
+        runs = next_runs(task, progress.watermark)
     return fields | {
         "decidedUntil": format_instant(progress.watermark),
         "scheduledCount": progress.started,
-        "plan": {"hash": progress.plan_hash, "since": format_instant(progress.plan_since)},
+        "plan": plan,
         "scheduleSummary": task.summary,
         "nextRuns": runs or None,
         "nextRunTime": runs[0]["time"] if runs and not task.suspended else None,

@@ -1,0 +1,178 @@
+"""Planning one task: decide the slots that are due, and note when to look again."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import orjson
+
+from taskrunner.domain.decide import Seen, SlotDecision, decide
+from taskrunner.domain.job import trial_manifest
+from taskrunner.engine.launch import Launcher
+from taskrunner.engine.progress import Progress, begin, slot_name
+from taskrunner.engine.runs import Runs
+from taskrunner.engine.store import Store, TaskState
+from taskrunner.engine.timetable import Timetable
+from taskrunner.engine.work import Key
+from taskrunner.errors import NotFound, Problem, Refused
+from taskrunner.metrics import Metrics
+from taskrunner.ports import JOBS, Api, Clock
+
+_UNPROCESSABLE = (400, 422)
+
+
+class Plans:
+    """The decided part of each task's time line, for one term of leadership."""
+
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        store: Store,
+        launcher: Launcher,
+        runs: Runs,
+        timetable: Timetable,
+        metrics: Metrics,
+        *,
+        report_within: float,
+    ) -> None:
+        self._api = api
+        self._clock = clock
+        self._store = store
+        self._launcher = launcher
+        self._runs = runs
+        self._timetable = timetable
+        self._metrics = metrics
+        self._report_within = report_within
+        self._progress: dict[str, Progress] = {}
+
+    def progress(self, task_key: str) -> Progress | None:
+        """How far a task has been decided; None before it was looked at."""
+        return self._progress.get(task_key)
+
+    async def handle(self, key: Key) -> None:
+        """Look at a task: is its spec usable, has its plan changed, what is due."""
+        state = self._store.tasks.get(key.name)
+        if state is None:
+            self._forget(key.name)
+            return
+        progress = self._progress.get(key.name)
+        if progress is None or progress.uid != state.uid:
+            progress = self._progress[key.name] = begin(state)
+            self._report_now(state)
+        await self._check_template(state, progress)
+        task = state.compiled
+        if (task is None) != progress.refused:
+            progress.refused = task is None
+            self._report_now(state)
+        if task is None or state.deleting:
+            self._timetable.forget(key)
+            return
+        now = int(self._clock.now())
+        if progress.plan_hash != task.plan_hash:
+            # A first plan counts from the task's creation, unless the spec was edited before it
+            # could be planned; every later plan counts from when it was first seen.
+            if progress.plan_hash or state.generation > 1:
+                progress.plan_since = now
+                progress.watermark = max(progress.watermark, now)
+            progress.plan_hash = task.plan_hash
+            self._report_now(state)
+        if task.suspended:
+            progress.suspended = True
+            self._timetable.forget(key)
+            return
+        await self._decide(state, progress, now)
+
+    async def _decide(self, state: TaskState, progress: Progress, now: int) -> None:
+        task, key = state.compiled, Key("task", state.key)
+        assert task is not None
+        decisions = decide(
+            task,
+            Seen(
+                watermark=progress.watermark,
+                active=self._runs.active(state),
+                started=progress.started,
+                suspended=progress.suspended,
+            ),
+            now,
+        )
+        if decisions.items:
+            self._runs.starting.add(state.key)
+            try:
+                await self._write(state, progress, decisions.items)
+            finally:
+                self._runs.starting.discard(state.key)
+            self._timetable.within(Key("report", state.key), self._report_within)
+        # A crash from here on loses only what `begin` finds again from the executions.
+        progress.watermark = max(progress.watermark, decisions.watermark)
+        if not decisions.blocked:
+            progress.suspended = False
+        if decisions.completed != progress.completed:
+            progress.completed = decisions.completed
+            self._report_now(state)
+        if decisions.blocked and decisions.items and not self._runs.active(state):
+            self._timetable.wake(key)  # The run that blocks the others has ended already.
+        if decisions.wake is None:
+            self._timetable.forget(key)
+        else:
+            self._timetable.at(key, decisions.wake)
+
+    async def _write(
+        self, state: TaskState, progress: Progress, items: tuple[SlotDecision, ...]
+    ) -> None:
+        """Write in the order given. `started` counts exactly the runs up to the watermark, and both
+        move together, as they are reported together: after the last run of an instant.
+
+        A crash in between leaves executions from which `begin` finds both again."""
+        task = state.compiled
+        assert task is not None
+        started = 0
+        for item, following in zip_longest(items, items[1:]):
+            execution = state.executions.get(slot_name(task, item.slot))
+            if execution is None:
+                execution = await self._launcher.decide_slot(task, item)
+                self._metrics.slots.labels(item.decision).inc(item.count)
+                if execution.decision == "Miss":
+                    progress.missed.append(item)
+            self._timetable.wake(Key("run", execution.key))
+            if item.decision != "Run":
+                continue
+            started += execution.is_run and execution.owner_uid == state.uid
+            if following is None or following.slot.due > item.slot.due:
+                progress.watermark = max(progress.watermark, item.slot.due)
+                progress.started += started
+                started = 0
+
+    async def _check_template(self, state: TaskState, progress: Progress) -> None:
+        """Have the server check the Job template once per generation, as it would at admission: a
+        typo that nobody refused then must not wait for the first slot to be found."""
+        task = state.compiled
+        if task is not None and progress.refused:
+            progress.checked_generation = 0
+        if progress.checked_generation == state.generation:
+            return
+        if task is not None and not state.deleting:
+            manifest = trial_manifest(state.namespace, state.name, orjson.loads(task.job_template))
+            try:
+                await self._api.create(
+                    JOBS,
+                    state.namespace,
+                    manifest,
+                    dry_run=True,
+                    timeout=self._launcher.timeout(),
+                )
+            except (Refused, NotFound) as error:
+                if error.code in _UNPROCESSABLE:
+                    message = f"The API server refuses the Job: {error}"
+                    problem = Problem("spec.jobTemplate", "", message, "Correct the template.")
+                    state.compiled, state.problems = None, (problem,)
+        progress.checked_generation = state.generation
+        self._report_now(state)
+
+    def _report_now(self, state: TaskState) -> None:
+        self._timetable.within(Key("report", state.key), 0)
+
+    def _forget(self, task_key: str) -> None:
+        self._progress.pop(task_key, None)
+        for subject in ("task", "report", "history"):
+            self._timetable.forget(Key(subject, task_key))

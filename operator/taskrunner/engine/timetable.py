@@ -1,0 +1,70 @@
+"""When to look at which key: now, or at an instant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from taskrunner.engine.agenda import Agenda
+from taskrunner.engine.work import Key
+from taskrunner.ports import Clock
+
+LONGEST_SLEEP_SECONDS: Final = 5.0
+"""The wall clock may be set while we sleep; so often at least we look at it."""
+
+
+class Timetable:
+    """The agenda, and the sleep until its next entry. `wake` has a key looked at now."""
+
+    def __init__(self, clock: Clock, wake: Callable[[Key], None]) -> None:
+        self._clock = clock
+        self.wake = wake
+        self._agenda: Agenda[Key] = Agenda()
+        self._sooner = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._agenda)
+
+    def at(self, key: Key, when: float) -> None:
+        """Look at `key` at `when`, instead of any other time."""
+        first = self._agenda.next_due()
+        self._agenda.set(key, when)
+        if first is None or when < first:
+            self._sooner.set()
+
+    def within(self, key: Key, seconds: float) -> None:
+        """Look at `key` at the latest in so many seconds."""
+        when = self._clock.now() + seconds
+        first = self._agenda.next_due()
+        self._agenda.set_earlier(key, when)
+        if first is None or when < first:
+            self._sooner.set()
+
+    def forget(self, key: Key) -> None:
+        """Look at `key` only when something changes."""
+        self._agenda.remove(key)
+
+    async def run(self) -> None:
+        """Wake each key at its time, until cancelled."""
+        while True:
+            self._sooner.clear()
+            for key in self._agenda.due(self._clock.now()):
+                self.wake(key)
+            delay = LONGEST_SLEEP_SECONDS
+            if (first := self._agenda.next_due()) is not None:
+                delay = min(delay, max(0.0, first - self._clock.now()))
+            await self._sleep(delay)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not longer than until something is to be looked at sooner."""
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        waiter = asyncio.ensure_future(self._sooner.wait())
+        try:
+            await asyncio.wait((sleeper, waiter), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (sleeper, waiter):
+                waiting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await waiting
