@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ from taskrunner.errors import Gone, Transient
 from taskrunner.kube.answers import error_from, warnings_from
 from taskrunner.kube.config import Connection
 from taskrunner.kube.skew import ServerSkew
-from taskrunner.kube.source import Batch, Listing, WatchEvent
+from taskrunner.kube.source import Batch, Listing
 from taskrunner.kube.transport import BROKEN, CONNECT_SECONDS, JSON, Transport, no_answer
 from taskrunner.ports import Clock, Obj, Propagation, Resource
 
@@ -243,8 +243,7 @@ class ApiClient:
                     rest = b""
                     while chunk := await response.content.readany():
                         *lines, rest = (rest + chunk).split(b"\n")
-                        if events := [_event(line) for line in lines if line]:
-                            yield events
+                        yield _events(what, lines)
                     return
         except BROKEN as error:
             raise no_answer(what, error) from error
@@ -337,6 +336,13 @@ def _query(parameters: Mapping[str, str]) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
-def _event(line: bytes) -> WatchEvent:
-    event = orjson.loads(line)
-    return event["type"], event["object"]
+def _events(what: str, lines: Iterable[bytes]) -> Batch:
+    """Decode one event at a time: each is gone before the next one comes, which takes a third of
+    the CPU of decoding all that has arrived first (bench/kube)."""
+    for line in lines:
+        if line:
+            try:
+                event = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise no_answer(what, error) from error
+            yield event["type"], event["object"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +11,8 @@ from taskrunner.ports import Obj, Resource
 WatchEvent = tuple[str, Obj]
 """Type (ADDED, MODIFIED, DELETED, BOOKMARK or ERROR) and object, as on the wire."""
 
-Batch = list[WatchEvent]
-"""Events that arrived together."""
+Batch = Iterable[WatchEvent]
+"""Events that arrived together, to be gone through once."""
 
 
 @dataclass(frozen=True, slots=True)
