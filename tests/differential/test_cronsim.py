@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from differential import against_cronsim
 from differential.against_cronsim import change_triples, compare, random_triples, run, sample
 from differential.transitions import transitions
+from taskrunner.domain.timeline import DstPolicy
 
 
 def test_a_sample_of_next_slots_agrees_with_cronsim_or_differs_for_a_known_reason() -> None:
@@ -22,3 +24,11 @@ def test_every_change_of_the_clock_from_2020_to_2035_agrees_with_cronsim() -> No
     assert unexplained == []
     assert counts.total() >= 1_000_000
     assert counts["agree"] / counts.total() > 0.95
+
+
+def test_a_wrong_answer_of_ours_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other pass of an overlap, and no slot for a gap: what a mistake in the policy would give.
+    wrong = DstPolicy(gap="Skip", overlap="Second")
+    monkeypatch.setattr(against_cronsim, "DstPolicy", lambda: wrong)
+    _, unexplained = compare(change_triples(sample(5, seed=6)))
+    assert len(unexplained) > 20

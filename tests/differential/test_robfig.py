@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from differential.against_robfig import run
+from differential import against_robfig
+from differential.against_robfig import Answer, Question, ask, judge, run
 
 
 @pytest.mark.timeout(300)  # the first run builds the Go program
@@ -22,3 +23,22 @@ def test_a_hundred_thousand_expressions_agree_with_the_parser_of_cronjob() -> No
     assert counts.total() >= 100_000
     assert counts["equal"] > 60_000
     assert counts["equal with Skip and Both, DST reported"] > 1_000
+
+
+def test_a_wrong_answer_of_ours_would_be_noticed() -> None:
+    asked = Question("30 4 * * *", "Europe/Berlin", (1_774_569_600,))
+    (answer,) = ask([asked])
+    assert judge(asked, answer) == "equal"
+    later = Answer(slots=(tuple(slot + 60 for slot in answer.slots[0]),))
+    assert judge(asked, later) == "!differs and is not reported"
+    in_the_gap = Question("30 2 * * *", "Europe/Berlin", (1_774_569_600,))
+    assert judge(in_the_gap, ask([in_the_gap])[0]).startswith("equal with Skip and Both")
+    assert judge(in_the_gap, later) == "!not as Skip and Both"
+
+
+def test_a_refusal_that_is_not_reported_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Question("+5 * * * *", "UTC", (0,))
+    (answer,) = ask([asked])
+    assert judge(asked, answer) == "refused here, and reported"
+    monkeypatch.setattr(against_robfig, "differences_from_cronjob", lambda *_: [])
+    assert judge(asked, answer) == "!refused here and not reported"

@@ -164,6 +164,7 @@ REFUSED = [
     ("0 0 31 4,6,9,11 *", "31 4,6,9,11 *", "never matches", "L"),
     ("0 0 31W 2 ?", "31W 2 ?", "never matches", "L"),
     ("0 0 L-30 FEB *", "L-30 FEB *", "never matches", "L"),
+    ("0 0 H(30-31) 2 *", "H(30-31) 2 *", "values that H has for this task", "H(1-28)"),
     ("0 0 L-31 * *", "L-31", "No month", "L-30"),
     ("0 0 32W * *", "32", "day-of-month field", "1 to 31"),
     ("0 0 W * *", "W", "day-of-month field", "1 to 31"),

@@ -50,6 +50,7 @@ WORDS = [
     ("H(0-29)/10 H(1-5) H * *", "At every 10th minute from H (0 to 29) of hour H (1 to 5), on day "
      "H (1 to 28) of the month." + DRAWN),
     ("0 0 * H(JAN-MAR) *", "At 00:00, every day, in month H (January to March)." + DRAWN),
+    ("0 0 31 H *", "At 00:00, on day 31 of the month, in month H." + DRAWN),
     ("0 0 * * H", "At 00:00, on weekday H." + DRAWN),
     ("*/7 * * * *", "At every 7th minute of every hour. Steps start over with each hour, so the "
      "last one before is 4 minutes long."),

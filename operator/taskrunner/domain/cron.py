@@ -75,13 +75,20 @@ def parse_cron(expression: str, *, hash_key: str) -> CronExpression:
     Raises CronError when the expression is malformed or can never match. `@every` is no cron
     expression but an interval: see `cron_timeline`.
     """
+    parsed = read_cron(expression, hash_key=hash_key)
+    _check_possible(parsed)
+    return parsed
+
+
+def read_cron(expression: str, *, hash_key: str) -> CronExpression:
+    """As `parse_cron`, but an expression that never matches is let pass."""
     text = _check_text(expression)
     fields = split_fields(text)
     kinds = (SECOND, MINUTE, HOUR, DAY_OF_MONTH, MONTH, DAY_OF_WEEK)
     second, minute, hour, day, month, weekday = (
         parse_field(field, kind, hash_key) for field, kind in zip(fields, kinds, strict=True)
     )
-    parsed = CronExpression(
+    return CronExpression(
         text=text,
         seconds=second.bits,
         minutes=minute.bits,
@@ -90,8 +97,6 @@ def parse_cron(expression: str, *, hash_key: str) -> CronExpression:
         days=day_rule(day, weekday),
         fixed=not (minute.wildcard or hour.wildcard),
     )
-    _check_possible(parsed, fields)
-    return parsed
 
 
 def split_fields(text: str) -> list[str]:
@@ -188,7 +193,7 @@ def _wrong_count(text: str, count: int) -> CronError:
     )
 
 
-def _check_possible(parsed: CronExpression, fields: list[str]) -> None:
+def _check_possible(parsed: CronExpression) -> None:
     """Refuses an expression that names no day of any year."""
     table = month_table(parsed.days)
     lengths = {2: (28, 29), 4: (30,), 6: (30,), 9: (30,), 11: (30,)}
@@ -197,9 +202,22 @@ def _check_possible(parsed: CronExpression, fields: list[str]) -> None:
             # Every month, and 29 February, begins on each weekday at some time in 400 years.
             if any(table[month_kind(length, weekday)] for weekday in range(7)):
                 return
+    day, month_field, weekday_field = split_fields(parsed.text)[3:]
+    value = f"{day} {month_field} {weekday_field}"
+    if is_hashed(day) or is_hashed(month_field):
+        raise CronError(
+            "With the values that H has for this task the expression never matches.",
+            "Give H a range in which every value has such a day, as in H(1-28) for a day.",
+            value,
+        )
     raise CronError(
-        f'The expression never matches: no month of "{fields[4]}" has such a day.',
+        f'The expression never matches: no month of "{month_field}" has such a day.',
         'Correct the day or the month ("L" is the last day of any month); for a task that runs '
         "only by hand leave the schedule out.",
-        f"{fields[3]} {fields[4]} {fields[5]}",
+        value,
     )
+
+
+def is_hashed(field: str) -> bool:
+    """Whether a field draws from the task's name."""
+    return any(term[:1] in {"H", "h"} for term in field.split(","))

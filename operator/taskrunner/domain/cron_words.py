@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from taskrunner.domain.cron import every_seconds, parse_cron, split_fields
+from taskrunner.domain.cron import every_seconds, is_hashed, parse_cron, read_cron, split_fields
 from taskrunner.domain.cron_fields import DAY_OF_WEEK, HOUR, MINUTE, MONTH, SECOND, Kind
 
 _MONTHS = [
@@ -26,8 +26,11 @@ def describe(expression: str) -> str:
     if expression.strip().lower().startswith("@every"):
         seconds = every_seconds(expression)
         return f"Every {_duration(seconds)}, counted from 1970-01-01T00:00:00Z."
-    parsed = parse_cron(expression, hash_key="")
+    parsed = read_cron(expression, hash_key="")
     fields = split_fields(parsed.text)
+    hashed = any(map(is_hashed, fields))
+    if not hashed:  # what H stands for is known for a task only
+        parse_cron(expression, hash_key="")
     second, minute, hour, day, month, weekday = fields
     days = _days(day, weekday, either=parsed.days.either)
     if not days and not _is_any(hour):
@@ -38,7 +41,7 @@ def describe(expression: str) -> str:
         sentences.append(
             "Both day fields are restricted, so a day that matches either of them counts."
         )
-    if any(term[0] in "Hh" for field in fields for term in _terms(field)):
+    if hashed:
         sentences.append(_DRAWN)
     notes = (_uneven(*pair) for pair in ((second, SECOND), (minute, MINUTE), (hour, HOUR)))
     return " ".join([*sentences, *filter(None, notes)])
