@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -246,6 +247,15 @@ async def test_a_plug_in_is_run_again_when_its_token_is_about_to_expire(tmp_path
     assert credentials.rejected()
     clock.jump(-60.0)
     assert await credentials.authorization(clock) == "Bearer get-hello-3"
+
+
+async def test_a_plug_in_is_run_once_for_all_that_wait_for_it(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    script = f"""echo x >> {runs}; sleep 0.1; echo '{{"status": {{"token": "t"}}}}'"""
+    credentials = plugin(tmp_path, script)
+    headers = await asyncio.gather(*(credentials.authorization(CLOCK) for _ in range(10)))
+    assert headers == ["Bearer t"] * 10
+    assert runs.read_text() == "x\n"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -130,11 +131,15 @@ class ExecPlugin:
         self._timeout = timeout
         self._header = ""
         self._expires = 0.0
-        self._lock = asyncio.Lock()
+        # Two event loops may use one connection (kopf has one of its own), and a Lock is of one.
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            WeakKeyDictionary()
+        )
 
     async def authorization(self, clock: Clock) -> str:
         if clock.now() >= self._expires:
-            async with self._lock:
+            lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+            async with lock:
                 if clock.now() >= self._expires:
                     await self._run()
         return self._header
