@@ -141,7 +141,8 @@ def test_answers_change_at_edges_only(
     made = CompiledCalendar("c", tuple(excluded), None if included is None else tuple(included))
     answer = made.excludes(instant) is None
     begin, end = made.last_edge(instant), made.next_edge(instant)
-    assert (begin is None or begin <= instant) and (end is None or end > instant)
+    assert begin is None or begin <= instant
+    assert end is None or end > instant
     low = at("2026-03-10") if begin is None else begin
     high = at("2026-05-01") if end is None else end
     step = max(1, (high - low) // 50)

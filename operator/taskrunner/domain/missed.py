@@ -37,7 +37,7 @@ SUPERSEDED: Final = ExecutionReason.SUPERSEDED.value
 MESSAGES: Final[dict[str, str]] = {
     DEADLINE_EXCEEDED: "It could not start before startingDeadlineSeconds had passed.",
     CATCH_UP_WINDOW: "It could not start before catchUp.windowSeconds had passed.",
-    CATCH_UP_POLICY: "catchUp does not run so many slots, or any so late.",
+    CATCH_UP_POLICY: "More slots were missed than catchUp.limit lets run, or catchUp.policy is None.",
     SUPERSEDED: "A later slot runs instead; catchUp.policy All would run each.",
     ExecutionReason.SUSPENDED.value: "The task was suspended when it was due.",
     ExecutionReason.PLAN_CHANGED.value: "The schedule was changed before the slot was decided.",
