@@ -300,5 +300,12 @@ async def test_a_task_that_cannot_be_read_is_left_to_the_operator(api: FakeApi) 
     assert await check(api, run()) == Verdict()
 
 
+@pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
+async def test_nothing_but_writing_is_looked_at(api: FakeApi, operation: str) -> None:
+    request = Request("1", "ScheduledTask", operation, "qa", "a", {}, task(BAD_CRON), "jane")
+    checker = Checker(api, api.clock, call_timeout=2.0)
+    assert await checker.check(request) == Verdict()
+
+
 async def test_a_kind_that_is_not_ours_is_allowed(api: FakeApi) -> None:
     assert await check(api, {"kind": "Pod", "metadata": {}}) == Verdict()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from taskrunner.admission.settings import WebhookSettings, load
+from taskrunner.admission.settings import PREFIX, WebhookSettings, load
 from taskrunner.errors import SpecError
 
 
@@ -51,3 +53,13 @@ def test_what_cannot_be_is_told_by_name(name: str, value: str, told: str) -> Non
     with pytest.raises(SpecError) as error:
         load({f"SCHEDULER_WEBHOOK_{name}": value})
     assert told in str(error.value)
+
+
+def test_the_guide_lists_each_setting_as_it_is() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "admission.md").read_text()
+    rows = [line for line in guide.splitlines() if line.startswith(f"| `{PREFIX}")]
+    expected = []
+    for name, field in WebhookSettings.model_fields.items():
+        default = f"`{field.default}`" if field.default else "empty"
+        expected.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    assert rows == expected

@@ -70,7 +70,7 @@ class Checker:
         An update is refused only for what it makes wrong: a task that was invalid before (it was
         applied while the webhook was down, or a new version is stricter) can still be suspended.
         """
-        if unchanged(request):
+        if request.operation not in ("CREATE", "UPDATE") or unchanged(request):
             return ALLOWED
         judge = {
             SCHEDULED_TASK.kind: self._task,
