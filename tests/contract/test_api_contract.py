@@ -90,10 +90,33 @@ async def test_a_create_with_a_version_is_an_internal_error_to_the_server(world:
     assert raised.value.code == 500
 
 
-@pytest.mark.parametrize("resource", [WIDGETS, JOBS, TASK_EXECUTIONS], ids=lambda kind: kind.plural)
-async def test_a_create_leaves_out_status(world: World, resource: Resource) -> None:
-    made = await world.create(resource, "a", {"status": {"phase": "Running", "active": 1}})
-    assert not made.get("status")
+@pytest.mark.parametrize(
+    ("resource", "default"),
+    [(WIDGETS, {}), (JOBS, {}), (TASK_EXECUTIONS, {"phase": "Pending"})],
+    ids=["widgets", "jobs", "taskexecutions"],
+)
+async def test_a_create_takes_no_status_but_the_schemas_default(
+    world: World, resource: Resource, default: Obj
+) -> None:
+    status = {"phase": "Running", "message": "x", "active": 1}
+    made = await world.create(resource, "a", {"status": status})
+    assert made.get("status", {}) == default
+    assert (await world.api.get(resource, world.namespace, "a")).get("status", {}) == default
+
+
+async def test_by_the_schema_defaults_are_filled_in_and_unknown_fields_pruned(
+    world: World,
+) -> None:
+    spec = {"taskRef": {"name": "nightly", "x": 1}, "y": 2, "arguments": {"SUITE": "full"}}
+    made = await world.create(TASK_EXECUTIONS, "a", {"spec": spec})
+    expected = {"taskRef": {"name": "nightly"}, "arguments": {"SUITE": "full"}, "type": "Manual"}
+    assert made["spec"] == expected
+    patch = {"status": {"message": "hello", "z": 3}}
+    patched = await world.api.patch(
+        TASK_EXECUTIONS, world.namespace, "a", patch, subresource="status"
+    )
+    assert patched["status"] == {"phase": "Pending", "message": "hello"}
+    assert patched["spec"] == expected
 
 
 MISSING: dict[str, Callable[[World], Awaitable[Any]]] = {
@@ -405,7 +428,8 @@ async def test_a_list_selects_by_the_fields_that_the_kind_has(world: World) -> N
         "spec.taskRef.name=x": "a b",
         "spec.taskRef.name!=x": "c",
         "spec.taskRef.name=x,status.phase=Running": "b",
-        "status.phase=": "a c",
+        "status.phase=Pending": "a c",
+        "status.reason=": "a b c",
     }
     found = {
         selector: " ".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fakes.schemas import definition
 from taskrunner.errors import Refused
 from taskrunner.ports import Obj, Resource
 
@@ -16,13 +17,6 @@ _TERM = re.compile(
 _SELECTABLE = {
     ("", "pods"): {"spec.nodeName", "status.phase"},
     ("batch", "jobs"): {"status.successful"},
-    ("taskrunner.dev", "scheduledtasks"): {"spec.suspend"},
-    ("taskrunner.dev", "taskexecutions"): {
-        "spec.taskRef.name",
-        "spec.type",
-        "status.phase",
-        "status.reason",
-    },
 }
 
 
@@ -63,8 +57,11 @@ def _field(resource: Resource, obj: Obj, term: str) -> bool:
     path, different, value = term.partition("!=")
     if not different:
         path, _, value = term.replace("==", "=").partition("=")
+    known = definition(resource)
     selectable = _SELECTABLE.get((resource.group, resource.plural), set())
-    if path not in {"metadata.name", "metadata.namespace"} | selectable:
+    if path not in {"metadata.name", "metadata.namespace"} | selectable | (
+        known.selectable if known else set()
+    ):
         raise Refused(f"field label not supported: {path}", code=400, reason="BadRequest")
     found: Any = obj
     for part in path.split("."):

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from fakes.schemas import complete
 from fakes.selectors import matches
 from taskrunner.errors import AlreadyExists, Conflict, NotFound, Refused, Transient
 from taskrunner.ports import Clock, Obj, Propagation, Resource
@@ -114,6 +115,7 @@ class FakeServer:
         if resource.plural not in _WITHOUT_STATUS:
             obj.pop("status", None)
         obj = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
+        obj = _copy(complete(resource, obj))
         self._admit("create", resource, obj)
         if dry_run:
             return _copy(obj)
@@ -253,6 +255,7 @@ class FakeServer:
             new = {k: v for k, v in new.items() if k != "status"}
             if "status" in old:
                 new["status"] = old["status"]
+        new = _copy(complete(resource, new))
         new["metadata"] = _system_fields(new["metadata"], was)
         if resource.plural not in _WITHOUT_GENERATION and _spec(new) != _spec(old):
             new["metadata"]["generation"] = was["generation"] + 1
