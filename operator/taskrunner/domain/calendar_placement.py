@@ -34,15 +34,16 @@ class CalendarUse:
 
 
 class Looks:
-    """The calendars of a task, asked about each instant once. It lives as long as one question:
-    the search for a business day comes by the same instants for slots of the days around."""
+    """The calendars of a task, asked about each instant and slot once. It lives as long as one
+    question: the search for a business day comes by the same instants for the slots around."""
 
-    __slots__ = ("_days", "_excluders", "uses")
+    __slots__ = ("_days", "_excluders", "placed", "uses")
 
     def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
         self.uses = uses
         self._excluders: dict[int, tuple[CalendarUse, str] | None] = {}
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
+        self.placed: dict[tuple[str, int], Placement] = {}
 
     def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
         """The first calendar that excludes the instant, and why; None when none does."""
@@ -85,6 +86,14 @@ def place(looks: Looks, zone: Zone, nominal: int) -> Placement:
     excludes the slot's wall clock time (in `zone`); from there nothing moves the slot again.
     MAX_SHIFT_DAYS and MAX_TRIES bound the search; a slot that finds no place is excluded.
     """
+    key = (zone.name, nominal)
+    found = looks.placed.get(key)
+    if found is None:
+        found = looks.placed[key] = _place(looks, zone, nominal)
+    return found
+
+
+def _place(looks: Looks, zone: Zone, nominal: int) -> Placement:
     at, notes = nominal, list[str]()
     for _ in range(_MAX_MOVES):
         found = looks.excluder(at)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.calendar_placement import Looks
 from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.merge import nominal_after
 from taskrunner.domain.missed_many import count_slots, how_many, slot_at
 from taskrunner.domain.plan import Slot, walk
 from taskrunner.domain.runs import runs_after, runs_before
@@ -37,7 +38,7 @@ SUPERSEDED: Final = ExecutionReason.SUPERSEDED.value
 MESSAGES: Final[dict[str, str]] = {
     DEADLINE_EXCEEDED: "It could not start before startingDeadlineSeconds had passed.",
     CATCH_UP_WINDOW: "It could not start before catchUp.windowSeconds had passed.",
-    CATCH_UP_POLICY: "More slots were missed than catchUp.limit lets run, or catchUp.policy is None.",
+    CATCH_UP_POLICY: "More slots were missed than catchUp.limit, or catchUp.policy is None.",
     SUPERSEDED: "A later slot runs instead; catchUp.policy All would run each.",
     ExecutionReason.SUSPENDED.value: "The task was suspended when it was due.",
     ExecutionReason.PLAN_CHANGED.value: "The schedule was changed before the slot was decided.",
@@ -236,9 +237,11 @@ def _counted(
     if last is None and carried:
         last = carried[0]
     if count > 0 and last is not None:
-        first = min(
-            [next(runs_after(task, after, looks), last).nominal, *(s.nominal for s in carried)]
-        )
+        # Where counts are estimates because of moves back, so is the first slot: it is costly.
+        later = None if task.moves_back else next(runs_after(task, after, looks), None)
+        earliest = nominal_after(task, after) if later is None else later.nominal
+        known = [slot.nominal for slot in (*carried, last)]
+        first = min(known if earliest is None else [*known, earliest])
         ranges.append(
             MissedRange("Miss", why, MESSAGES.get(why, ""), last, first, count, counts.exact)
         )

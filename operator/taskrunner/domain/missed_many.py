@@ -12,7 +12,7 @@ from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import fires_at, groups_before, nominal_after, nominal_before
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
-MAX_STRETCHES: Final = 32
+MAX_STRETCHES: Final = 24
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
 
 
