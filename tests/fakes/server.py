@@ -8,19 +8,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from fakes.objects import (
+    Key,
+    by_key,
+    conflict,
+    copied,
+    counted,
+    kept_metadata,
+    key_of,
+    merged,
+    qualified,
+    refused,
+)
 from fakes.schemas import complete
 from fakes.selectors import matches
-from taskrunner.errors import AlreadyExists, Conflict, NotFound, Refused, Transient
+from taskrunner.errors import AlreadyExists, Conflict, NotFound, Transient
 from taskrunner.ports import Clock, Obj, Propagation, Resource
-
-Key = tuple[str, str, str, str]
-"""Group, plural, namespace, name."""
 
 _WITHOUT_STATUS = {"leases", "events", "configmaps"}
 _WITHOUT_GENERATION = {"leases", "events", "configmaps", "pods", "namespaces"}
@@ -59,7 +66,7 @@ class FakeServer:
 
     def get(self, resource: Resource, namespace: str, name: str) -> Obj:
         self._served(resource)
-        return _copy(self._existing(resource, namespace, name))
+        return copied(self._existing(resource, namespace, name))
 
     def list(
         self,
@@ -73,12 +80,12 @@ class FakeServer:
         self._served(resource)
         found = [
             obj
-            for (group, plural, at, _), (_, obj) in sorted(self._objects.items(), key=_by_key)
+            for (group, plural, at, _), (_, obj) in sorted(self._objects.items(), key=by_key)
             if (group, plural) == (resource.group, resource.plural)
             and namespace in ("", at)
             and matches(resource, obj, label_selector, field_selector)
         ]
-        return [_copy(obj) for obj in found]
+        return [copied(obj) for obj in found]
 
     # --- writes ---------------------------------------------------------------------------------
 
@@ -86,26 +93,26 @@ class FakeServer:
         self, resource: Resource, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False
     ) -> Obj:
         self._served(resource)
-        obj = _copy(body)
+        obj = copied(body)
         metadata = obj.setdefault("metadata", {})
         if metadata.get("resourceVersion"):
             # The storage says so, too late for a better code than 500.
             raise Transient("resourceVersion should not be set on objects to be created", code=500)
         if metadata.setdefault("namespace", namespace) != namespace:
-            raise _refused("the namespace of the object does not match the request", 400)
+            raise refused("the namespace of the object does not match the request", 400)
         self._uids += 1
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = f"{metadata['generateName']}{self._uids:05d}"
         if not metadata.get("name"):
-            raise _refused("name or generateName is required", 422)
-        key = _key(resource, namespace, metadata["name"])
+            raise refused("name or generateName is required", 422)
+        key = key_of(resource, namespace, metadata["name"])
         if key in self._objects:
             raise AlreadyExists(
-                f'{_qualified(resource)} "{metadata["name"]}" already exists',
+                f'{qualified(resource)} "{metadata["name"]}" already exists',
                 code=409,
                 reason="AlreadyExists",
             )
-        metadata = obj["metadata"] = _system_fields(metadata, {"name": metadata["name"]})
+        metadata = obj["metadata"] = kept_metadata(metadata, {"name": metadata["name"]})
         if namespace:
             metadata["namespace"] = namespace
         metadata["uid"] = str(uuid.UUID(int=self._uids))
@@ -115,26 +122,26 @@ class FakeServer:
         if resource.plural not in _WITHOUT_STATUS:
             obj.pop("status", None)
         obj = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
-        obj = _copy(complete(resource, obj))
+        obj = copied(complete(resource, obj))
         self._admit("create", resource, obj)
         if dry_run:
-            return _copy(obj)
+            return copied(obj)
         return self._store(resource, key, None, obj)
 
     def replace(
         self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]
     ) -> Obj:
         self._served(resource)
-        key = _key(resource, namespace, name)
+        key = key_of(resource, namespace, name)
         if key not in self._objects and resource.plural in _PUT_CREATES:
             return self._put_new(resource, namespace, name, body)
         old = self._existing(resource, namespace, name)
-        new = _copy(body)
+        new = copied(body)
         metadata = new.setdefault("metadata", {})
         if metadata.get("uid") not in (None, "", old["metadata"]["uid"]):
-            raise _conflict(resource, name, "Precondition failed: UID in precondition")
+            raise conflict(resource, name, "Precondition failed: UID in precondition")
         if not metadata.get("resourceVersion") and resource.plural not in _UNCONDITIONAL_UPDATE:
-            raise _refused("metadata.resourceVersion: must be specified for an update", 422)
+            raise refused("metadata.resourceVersion: must be specified for an update", 422)
         return self._update(resource, key, old, new, subresource="")
 
     def patch(
@@ -148,9 +155,9 @@ class FakeServer:
     ) -> Obj:
         self._served(resource)
         old = self._existing(resource, namespace, name)
-        new = _merge(_copy(old), _copy(patch))
+        new = merged(copied(old), copied(patch))
         return self._update(
-            resource, _key(resource, namespace, name), old, new, subresource=subresource
+            resource, key_of(resource, namespace, name), old, new, subresource=subresource
         )
 
     def delete(
@@ -172,19 +179,19 @@ class FakeServer:
         ):
             if wanted and wanted != found:
                 text = f"the {field} in the precondition ({wanted}) does not match the {field} in"
-                raise _conflict(resource, name, f"{text} record ({found})")
+                raise conflict(resource, name, f"{text} record ({found})")
         if propagation == "Orphan":
             self._orphan(metadata["uid"])
-        new = _copy(old)
+        new = copied(old)
         if propagation == "Foreground":
             new["metadata"].setdefault("finalizers", []).append("foregroundDeletion")
         if new["metadata"].get("finalizers"):
             if "deletionTimestamp" not in new["metadata"]:
                 new["metadata"]["deletionTimestamp"] = self._timestamp()
                 new["metadata"]["deletionGracePeriodSeconds"] = 0
-            self._store(resource, _key(resource, namespace, name), old, new)
+            self._store(resource, key_of(resource, namespace, name), old, new)
         else:
-            self._store(resource, _key(resource, namespace, name), old, None)
+            self._store(resource, key_of(resource, namespace, name), old, None)
         if self.garbage:
             self.collect_garbage()
 
@@ -205,7 +212,7 @@ class FakeServer:
 
     def lose(self, resource: Resource, namespace: str, name: str) -> None:
         """Delete without an event: what a watch looks like that has silently lost one."""
-        del self._objects[_key(resource, namespace, name)]
+        del self._objects[key_of(resource, namespace, name)]
         self.version += 1
 
     def changed(self) -> asyncio.Future[None]:
@@ -222,28 +229,28 @@ class FakeServer:
 
     def _existing(self, resource: Resource, namespace: str, name: str) -> Obj:
         try:
-            return self._objects[_key(resource, namespace, name)][1]
+            return self._objects[key_of(resource, namespace, name)][1]
         except KeyError:
             raise NotFound(
-                f'{_qualified(resource)} "{name}" not found', code=404, reason="NotFound"
+                f'{qualified(resource)} "{name}" not found', code=404, reason="NotFound"
             ) from None
 
     def _put_new(
         self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]
     ) -> Obj:
         """A PUT of a Lease that does not exist creates it, unless it names another's uid."""
-        new = _copy(body)
+        new = copied(body)
         if uid := new["metadata"].get("uid"):
-            raise _conflict(resource, name, f"Precondition failed: UID in precondition: {uid}")
+            raise conflict(resource, name, f"Precondition failed: UID in precondition: {uid}")
         new["metadata"].pop("resourceVersion", None)
         return self.create(resource, namespace, new)
 
     def _update(self, resource: Resource, key: Key, old: Obj, new: Obj, *, subresource: str) -> Obj:
         was, metadata = old["metadata"], new["metadata"]
         if metadata.get("name", was["name"]) != was["name"]:
-            raise _refused("the name of the object does not match the name on the URL", 400)
+            raise refused("the name of the object does not match the name on the URL", 400)
         if metadata.get("resourceVersion") not in (None, "", was["resourceVersion"]):
-            raise _conflict(resource, was["name"], "the object has been modified; please try again")
+            raise conflict(resource, was["name"], "the object has been modified; please try again")
         if not subresource and metadata.get("uid") not in (None, "", was["uid"]):
             # A write of the status keeps the metadata that is there, whatever it says.
             raise Conflict("metadata.uid: field is immutable", code=422, reason="Invalid")
@@ -255,13 +262,13 @@ class FakeServer:
             new = {k: v for k, v in new.items() if k != "status"}
             if "status" in old:
                 new["status"] = old["status"]
-        new = _copy(complete(resource, new))
-        new["metadata"] = _system_fields(new["metadata"], was)
-        if resource.plural not in _WITHOUT_GENERATION and _spec(new) != _spec(old):
+        new = copied(complete(resource, new))
+        new["metadata"] = kept_metadata(new["metadata"], was)
+        if resource.plural not in _WITHOUT_GENERATION and counted(new) != counted(old):
             new["metadata"]["generation"] = was["generation"] + 1
         self._admit("update", resource, new)
         if new == old:
-            return _copy(old)  # Nothing is written, and no watch hears of it.
+            return copied(old)  # Nothing is written, and no watch hears of it.
         gone = "deletionTimestamp" in new["metadata"] and not new["metadata"].get("finalizers")
         stored = self._store(resource, key, old, None if gone else new)
         if gone and self.garbage:
@@ -270,7 +277,7 @@ class FakeServer:
 
     def _store(self, resource: Resource, key: Key, old: Obj | None, new: Obj | None) -> Obj:
         self.version += 1
-        stored = _copy(new if new is not None else old or {})
+        stored = copied(new if new is not None else old or {})
         stored["metadata"]["resourceVersion"] = str(self.version)
         if new is None:
             del self._objects[key]
@@ -282,11 +289,11 @@ class FakeServer:
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
-        return _copy(stored)
+        return copied(stored)
 
     def _collect_one(self) -> bool:
         alive = {obj["metadata"]["uid"] for _, obj in self._objects.values()}
-        for key, (resource, obj) in sorted(self._objects.items(), key=_by_key):
+        for key, (resource, obj) in sorted(self._objects.items(), key=by_key):
             metadata = obj["metadata"]
             owners = [ref["uid"] for ref in metadata.get("ownerReferences") or ()]
             if owners and not alive & set(owners) and "deletionTimestamp" not in metadata:
@@ -298,14 +305,14 @@ class FakeServer:
 
     def _finish_foreground(self, resource: Resource, key: Key, obj: Obj) -> bool:
         uid = obj["metadata"]["uid"]
-        for other_key, (other, dependent) in sorted(self._objects.items(), key=_by_key):
+        for other_key, (other, dependent) in sorted(self._objects.items(), key=by_key):
             owners = dependent["metadata"].get("ownerReferences") or ()
             if any(ref["uid"] == uid for ref in owners):
                 if "deletionTimestamp" in dependent["metadata"]:
                     return False  # Held by somebody's finalizer.
                 self._remove(other, other_key, dependent)
                 return True
-        new = _copy(obj)
+        new = copied(obj)
         new["metadata"]["finalizers"].remove("foregroundDeletion")
         self._store(resource, key, obj, new if new["metadata"]["finalizers"] else None)
         return True
@@ -314,15 +321,15 @@ class FakeServer:
         if not obj["metadata"].get("finalizers"):
             self._store(resource, key, obj, None)
             return
-        new = _copy(obj)
+        new = copied(obj)
         new["metadata"]["deletionTimestamp"] = self._timestamp()
         self._store(resource, key, obj, new)
 
     def _orphan(self, uid: str) -> None:
-        for key, (resource, obj) in sorted(self._objects.items(), key=_by_key):
+        for key, (resource, obj) in sorted(self._objects.items(), key=by_key):
             owners = obj["metadata"].get("ownerReferences") or []
             if any(ref["uid"] == uid for ref in owners):
-                new = _copy(obj)
+                new = copied(obj)
                 new["metadata"]["ownerReferences"] = [ref for ref in owners if ref["uid"] != uid]
                 if not new["metadata"]["ownerReferences"]:
                     del new["metadata"]["ownerReferences"]
@@ -335,67 +342,3 @@ class FakeServer:
     def _timestamp(self) -> str:
         when = dt.datetime.fromtimestamp(int(self.clock.now()), dt.UTC)
         return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _key(resource: Resource, namespace: str, name: str) -> Key:
-    return (resource.group, resource.plural, namespace, name)
-
-
-def _by_key(item: tuple[Key, tuple[Resource, Obj]]) -> Key:
-    return item[0]
-
-
-def _copy(obj: Mapping[str, Any]) -> Obj:
-    """By way of JSON, so that what could not be sent to a server is an error here too."""
-    copied: Obj = orjson.loads(orjson.dumps(obj))
-    return copied
-
-
-def _merge(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = target if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merge(result.get(key), value)
-    return result
-
-
-def _spec(obj: Obj) -> Iterable[tuple[str, Any]]:
-    """What generation counts: all but metadata and status."""
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}.items()
-
-
-def _system_fields(metadata: Obj, was: Obj) -> Obj:
-    """Fields of metadata that a client cannot change."""
-    kept = {key: value for key, value in metadata.items() if value not in ({}, [], None)}
-    for field in (
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "resourceVersion",
-        "namespace",
-        "name",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ):
-        kept.pop(field, None)
-        if field in was:
-            kept[field] = was[field]
-    return kept
-
-
-def _conflict(resource: Resource, name: str, why: str) -> Conflict:
-    text = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
-    return Conflict(text, code=409, reason="Conflict")
-
-
-def _qualified(resource: Resource) -> str:
-    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-
-
-def _refused(message: str, code: int) -> Refused:
-    return Refused(message, code=code, reason="Invalid" if code == 422 else "BadRequest")

@@ -523,7 +523,7 @@ _TROUBLE = st.tuples(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(_TROUBLE, max_size=25))
 def test_whatever_the_server_does_never_two_work_and_in_the_end_one_does(
     troubles: list[tuple[int, str, float]],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
@@ -15,6 +14,7 @@ from taskrunner.kube.config import Connection
 from taskrunner.kube.skew import ServerSkew
 from taskrunner.kube.source import Batch, Listing
 from taskrunner.kube.transport import BROKEN, CONNECT_SECONDS, JSON, Transport, no_answer
+from taskrunner.kube.wire import decoded, url_path, url_query
 from taskrunner.ports import Clock, Obj, Propagation, Resource
 
 Observer = Callable[[str, str, int, float], None]
@@ -80,7 +80,7 @@ class ApiClient:
     # --- ports.Api ------------------------------------------------------------------------------
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Obj:
-        url = _path(resource, namespace, name)
+        url = url_path(resource, namespace, name)
         body, _ = await self._call("get", "GET", resource, url)
         return body
 
@@ -124,7 +124,7 @@ class ApiClient:
         timeout: float | None = None,
     ) -> tuple[Obj, Sentences]:
         """As `create`, and the sentences that the server and its webhooks sent as warnings."""
-        url = _path(resource, namespace) + self._write_query(timeout)
+        url = url_path(resource, namespace) + self._write_query(timeout)
         if dry_run:
             url += "&dryRun=All&fieldValidation=Strict"
         return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
@@ -138,7 +138,7 @@ class ApiClient:
         *,
         timeout: float | None = None,
     ) -> Obj:
-        url = _path(resource, namespace, name) + self._write_query(timeout)
+        url = url_path(resource, namespace, name) + self._write_query(timeout)
         obj, _ = await self._call("replace", "PUT", resource, url, body=body, timeout=timeout)
         return obj
 
@@ -152,7 +152,7 @@ class ApiClient:
         subresource: str = "",
         timeout: float | None = None,
     ) -> Obj:
-        url = _path(resource, namespace, name, subresource) + self._write_query(timeout)
+        url = url_path(resource, namespace, name, subresource) + self._write_query(timeout)
         obj, _ = await self._call(
             "patch", "PATCH", resource, url, body=patch, content=MERGE_PATCH, timeout=timeout
         )
@@ -174,7 +174,7 @@ class ApiClient:
             preconditions["resourceVersion"] = resource_version
         options = {"preconditions": preconditions, "propagationPolicy": propagation}
         limit = self._timeout if timeout is None else timeout
-        url = f"{_path(resource, namespace, name)}?timeout={limit:.3f}s"
+        url = f"{url_path(resource, namespace, name)}?timeout={limit:.3f}s"
         await self._call("delete", "DELETE", resource, url, body=options, timeout=timeout)
 
     # --- the reflector's Source -----------------------------------------------------------------
@@ -226,7 +226,7 @@ class ApiClient:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        url = _path(resource, namespace) + _query(query)
+        url = url_path(resource, namespace) + url_query(query)
         what = f"watch {resource.plural}"
         limits = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
@@ -243,7 +243,7 @@ class ApiClient:
                     rest = b""
                     while chunk := await response.content.readany():
                         *lines, rest = (rest + chunk).split(b"\n")
-                        yield _events(what, lines)
+                        yield decoded(what, lines)
                     return
         except BROKEN as error:
             raise no_answer(what, error) from error
@@ -258,12 +258,12 @@ class ApiClient:
         limit: int,
         trim: Callable[[Obj], Obj] | None,
     ) -> Listing:
-        base = _path(resource, namespace)
+        base = url_path(resource, namespace)
         items: list[Obj] = []
         token = ""
         while True:
             page_query = {**query, "limit": str(limit) if limit else "", "continue": token}
-            page, _ = await self._call("list", "GET", resource, base + _query(page_query))
+            page, _ = await self._call("list", "GET", resource, base + url_query(page_query))
             for item in page.get("items") or ():
                 # Lists of built-in kinds leave these out of their items; watch events have them.
                 item["apiVersion"], item["kind"] = resource.api_version, resource.kind
@@ -320,29 +320,3 @@ class ApiClient:
                 self._observe(verb, resource.plural, code, self._clock.boot() - sent)
         what = f"{verb} {resource.plural}"
         raise error_from(what, code, answer, headers, creating=method == "POST")
-
-
-def _path(resource: Resource, namespace: str, name: str = "", subresource: str = "") -> str:
-    root = f"/apis/{resource.group}" if resource.group else "/api"
-    scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    path = f"{root}/{resource.version}{scope}/{resource.plural}"
-    if name:
-        path += f"/{quote(name, safe='')}"
-    return f"{path}/{subresource}" if subresource else path
-
-
-def _query(parameters: Mapping[str, str]) -> str:
-    given = {key: value for key, value in parameters.items() if value}
-    return f"?{urlencode(given)}" if given else ""
-
-
-def _events(what: str, lines: Iterable[bytes]) -> Batch:
-    """Decode one event at a time: each is gone before the next one comes, which takes a third of
-    the CPU of decoding all that has arrived first (bench/kube)."""
-    for line in lines:
-        if line:
-            try:
-                event = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise no_answer(what, error) from error
-            yield event["type"], event["object"]
