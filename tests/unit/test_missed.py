@@ -144,6 +144,27 @@ def test_undecided(
     assert not found.completed
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (policy("Last"), ["start 09:15", "Superseded 08:15..09:00 4"]),
+        (policy("All"), ["start 08:15", "start 08:30", "start 08:45", "start 09:00",
+                         "start 09:15"]),
+        (policy("All", limit=2), ["start 09:00", "start 09:15", "CatchUpPolicy 08:15..08:45 3"]),
+        (policy("All", windowSeconds=1800),
+         ["start 09:00", "start 09:15", "CatchUpWindow 08:15..08:45 3"]),
+        (policy("None"), ["CatchUpPolicy 08:15..09:15 5"]),
+        ({**policy("All"), "startingDeadlineSeconds": 600},
+         ["start 09:15", "DeadlineExceeded 08:15..09:00 4"]),
+    ],
+)  # fmt: skip
+def test_the_table_in_the_guide_holds(spec: dict[str, Any], expected: list[str]) -> None:
+    """docs/how-to/catch-up.md"""
+    made = task(schedule="*/15 * * * *", **spec)
+    found = undecided(made, at("2026-03-02 08:05"), at("2026-03-02 09:20"))
+    assert resolved(found) == expected
+
+
 @pytest.mark.parametrize("reason", ["Suspended", "PlanChanged"])
 def test_the_caller_may_know_why_slots_were_missed(reason: str) -> None:
     found = undecided(task(HOURLY), at("2026-03-02 08:30"), at("2026-03-02 12:30"), reason=reason)
