@@ -5,9 +5,11 @@ The cluster is one of its own, because definitions and roles are shared by all w
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charts import CHART, NAMESPACE, RELEASE, Helm, Json, Rendered
+from charts import CHART, NAMESPACE, RELEASE, ROOT, Helm, Json, Rendered
 from testbed import Cluster, ClusterSpec, CommandError, UnsupportedError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -218,6 +220,74 @@ def test_users_get_their_rights_from_kubernetes_own_roles(
         assert [question for question in may if _may(own, user, "default", question)] == []
     finally:
         own.kubectl("delete", "rolebinding", user, "-n=tasks")
+
+
+def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) -> None:
+    """The process runs here, with the rights of the chart's account and no others."""
+    where = ("--namespace=tools", "--create-namespace")
+    values = NO_PODS | {
+        "watchNamespace": "tasks",
+        "crds": {"install": False},
+        "rbac": {"aggregateRoles": False},
+        "webhook": {"enabled": False},
+    }
+    helm.run("upgrade", "--install", RELEASE, CHART, f"--namespace={NAMESPACE}", values=NO_PODS)
+    helm.run("upgrade", "--install", "one", CHART, *where, values=values)
+    account = own.kubeconfig_for_service_account("tools", "one-taskrunner-operator")
+    environment = {
+        "SCHEDULER_NAMESPACE": "tools",
+        "SCHEDULER_WATCH_NAMESPACE": "tasks",
+        "SCHEDULER_PROBE_PORT": "0",
+        "SCHEDULER_STATUS_INTERVAL": "1",
+    }
+    user = "system:serviceaccount:tools:one-taskrunner-operator"
+    # The authorizer learns of new roles a moment later.
+    _eventually(partial(_may, own, user, "tasks", "watch calendars"), "the role holds")
+    mark = own.audit_mark()
+
+    def requests() -> list[Json]:
+        return list(own.audit_events(since=mark, user=user))
+
+    def done() -> set[tuple[str, str]]:
+        references = [(e["verb"], e["objectRef"]) for e in requests() if "objectRef" in e]
+        return {(verb, reference["resource"]) for verb, reference in references}
+
+    operator = own.spawn(
+        "operator-of-one-namespace",
+        [sys.executable, "-m", "taskrunner", "operator", "--kubeconfig", account],
+        {"PYTHONPATH": str(ROOT / "operator"), "PATH": os.environ["PATH"], **environment},
+    )
+    try:
+        often = {"schedules": [{"name": "often", "everySeconds": 1}]}
+        spec = {
+            "jobTemplate": TASK["spec"]["jobTemplate"],
+            "successfulJobsHistoryLimit": 0,
+            **often,
+        }
+        metadata = {"name": "often"}
+        own.kubectl(
+            "apply", "-n=tasks", "-f", "-", input=TASK | {"metadata": metadata, "spec": spec}
+        )
+        by_hand = {
+            "apiVersion": TASK["apiVersion"],
+            "kind": "TaskExecution",
+            "metadata": {"name": "by-hand"},
+            "spec": {"taskRef": metadata},
+        }
+        own.kubectl("create", "-n=tasks", "-f", "-", input=by_hand)
+        all_of_it = {
+            *(("watch", "scheduledtasks"), ("watch", "calendars"), ("create", "jobs")),
+            *(("create", "leases"), ("update", "leases"), ("delete", "taskexecutions")),
+            ("patch", "taskexecutions"),
+        }
+        _eventually(lambda: all_of_it <= done(), f"the operator has done {all_of_it}", 60)
+    finally:
+        operator.stop()
+    decision = "authorization.k8s.io/decision"
+    assert [e["requestURI"] for e in requests() if e["annotations"][decision] != "allow"] == []
+    # Discovery has no object and no namespace.
+    references = [e["objectRef"] for e in requests() if "resource" in e.get("objectRef", {})]
+    assert {reference.get("namespace") for reference in references} == {"tasks", "tools"}
 
 
 def _dry_run(cluster: Cluster, objects: list[Json], *command: str) -> None:
