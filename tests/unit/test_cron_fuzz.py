@@ -46,6 +46,11 @@ def _slow(text: str, **_: object) -> NoReturn:
     raise CronError("Wrong.", "Write it right.", text)
 
 
+def _hang(text: str, **_: object) -> NoReturn:
+    while True:
+        pass
+
+
 @pytest.mark.parametrize(
     ("planted", "words"),
     [
@@ -53,12 +58,14 @@ def _slow(text: str, **_: object) -> NoReturn:
         (_refuse_silently, "poor message"),
         (_never, "accepted and never fires"),
         (_slow, "takes"),
+        (_hang, "hangs"),
     ],
 )
 def test_a_planted_fault_is_found(
     planted: object, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzzer, "cron_timeline", planted)
+    monkeypatch.setattr(fuzzer, "HANG_SECONDS", 0.3)
     fuzz = fuzzer.Fuzz(random.Random(1))
     fuzz.check("0 2 * * *")
     assert any(words in finding for finding in fuzz.findings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ YEAR = 365 * 86_400
 FIVE_YEARS = 5 * YEAR
 REFUSE_LIMIT, ANSWER_LIMIT, PARSE_LIMIT = 5.0, 10.0, 5.0
 """CPU milliseconds; the percentiles of parsing are measured in bench/, this is the worst case."""
+HANG_SECONDS = 5.0
 ALPHABET = "0123456789*?/-,#LWH()@ \tSUNMOTEDRIAJFBPYGCVhmsu.+=~%\u00a0\u0665\n\0"
 POLICIES = [
     DstPolicy(gap, overlap)
@@ -66,6 +68,9 @@ class Fuzz:
                 if not (error.message and error.remedy and len(str(error)) < 1000):
                     self.findings.append(f"{text!r} has a poor message: {error}")
 
+        signal.signal(signal.SIGVTALRM, _interrupt)
+        # CPU time of the process: a busy machine is no hang.
+        signal.setitimer(signal.ITIMER_VIRTUAL, HANG_SECONDS)
         try:
             took = self._timed("parse", text, parse, PARSE_LIMIT)
             if not timeline:
@@ -78,6 +83,8 @@ class Fuzz:
         except Exception as error:  # noqa: BLE001 - any other exception is what we look for
             self.findings.append(f"{text!r} in {zone}: {type(error).__name__}: {error}")
             return
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         heapq.heappush(self.slowest, (took, text))
         if len(self.slowest) > 200:
             heapq.heappop(self.slowest)
@@ -125,6 +132,10 @@ class Fuzz:
             self.worst[name] = (took, text)
         if took > limit:
             self.findings.append(f"{name} takes {took:.1f} ms: {text!r}")
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise TimeoutError("hangs")
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
