@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, place
 from taskrunner.domain.compile import CompiledTask, compile_task
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot
 
+EXAMPLES = int(os.environ.get("PLANNING_EXAMPLES", "30"))
+"""Examples of each property; `PLANNING_EXAMPLES=2000 … --timeout=0` for a long look."""
 JOB = {"spec": {"template": {"spec": {"containers": [], "restartPolicy": "Never"}}}}
 
 

@@ -13,7 +13,7 @@ from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.missed import ON_TIME_SECONDS, WALKED, Undecided, undecided
 from taskrunner.domain.plan import slots_between
-from unit.planning import at, calendar, task, utc
+from unit.planning import EXAMPLES, at, calendar, task, utc
 
 NIGHT = calendar(
     "night", exclude={"windows": [{"name": "n", "cron": "0 22 * * *", "durationSeconds": 28_800}]}
@@ -379,7 +379,7 @@ def tasks(draw: st.DrawFn) -> CompiledTask:
 
 TIMES = st.integers(at("2026-03-01"), at("2027-03-01"))
 PROPERTY = settings(
-    max_examples=40,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

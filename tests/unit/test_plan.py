@@ -14,7 +14,7 @@ from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.plan import Slot, next_slot, slots_between, walk
 from taskrunner.domain.runs import runs_after, runs_before
 from taskrunner.errors import SpecError
-from unit.planning import at, bare, brute_force, calendar, task, utc
+from unit.planning import EXAMPLES, at, bare, brute_force, calendar, task, utc
 
 WEEKEND = calendar("weekend", exclude={"weekdays": ["Saturday", "Sunday"]})
 NIGHT = calendar(
@@ -374,6 +374,47 @@ def test_a_one_shot_has_one_slot() -> None:
     assert [told(slot) for slot in walk(made, 0)] == ["2026-12-24 18:00 launch"]
 
 
+@pytest.mark.parametrize("more", [{}, {"jitterSeconds": 60}])
+@pytest.mark.parametrize("action", ["Defer", "PreviousBusinessDay"])
+def test_all_slots_of_a_schedule_that_ends_are_found(more: dict[str, Any], action: str) -> None:
+    made = task(
+        {"schedule": "0 9 * * *", "startTime": "2026-03-25T00:00:00Z",
+         "endTime": "2026-04-01T00:00:00Z",
+         "calendars": [{"name": "weekend", "onExcluded": action}], **more}, WEEKEND,
+    )  # fmt: skip
+    assert len(list(walk(made, 0))) == 7
+    assert len(list(runs_after(made, 0))) == len(list(runs_before(made, at("2027-01-01"), 0)))
+
+
+def test_when_another_calendar_takes_out_the_last_slots_an_earlier_one_is_deferred() -> None:
+    late = calendar(
+        "late",
+        exclude={"windows": [{"name": "l", "cron": "0 2 * * *", "durationSeconds": 3600}]},
+    )
+    refs = [{"name": "late"}, {"name": "night", "onExcluded": "Defer"}]
+    made = task({"schedule": "0 22,0,1,2 * * *", "calendars": refs}, late, NIGHT)
+    found = slots_between(made, at("2026-02-02 21:30"), at("2026-02-03 04:00"), 9)
+    assert [told(slot) for slot in found] == [
+        "2026-02-02 22:00 runs 2026-02-03 03:00 Coalesced",
+        "2026-02-03 00:00 runs 2026-02-03 03:00 Coalesced",
+        "2026-02-03 01:00 runs 2026-02-03 03:00",
+        "2026-02-03 02:00 ExcludedByCalendar",
+    ]
+
+
+def test_slots_move_out_of_a_closure_of_more_than_a_month() -> None:
+    closed = {"name": "c", "from": "2026-03-01", "to": "2026-04-15"}
+    made = task(
+        {"schedule": "0 9 15 3,4 *", "calendars": [{"name": "c", "onExcluded": "NextBusinessDay"}]},
+        calendar("c", exclude={"dateRanges": [closed]}),
+    )
+    found = slots_between(made, at("2026-03-01"), at("2026-05-01"), 9)
+    assert [told(slot) for slot in found] == [
+        "2026-03-15 09:00 ExcludedByCalendar",
+        "2026-04-15 09:00 runs 2026-04-16 09:00",
+    ]
+
+
 def test_a_blackout_of_every_second_is_passed_over() -> None:
     made = task(
         {"schedule": "* * * * * *", "calendars": [{"name": "freeze", "onExcluded": "Skip"}]}, FREEZE
@@ -457,7 +498,7 @@ def tasks(draw: st.DrawFn, *, jitter: bool = False) -> CompiledTask:
 TIMES = st.integers(at("2026-03-01"), at("2027-03-01"))
 SPANS = st.integers(1, 15 * 86_400)
 PROPERTY = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # no deadline: other processes of the machine are no counter-examples
 
 
