@@ -160,3 +160,24 @@ async def test_a_re_created_task_does_not_run_a_slot_of_the_old_one_again(world:
     world.server.collect_garbage()
     await world.clock.advance(60)
     assert world.started("hello") == [40, 100]
+
+
+async def test_a_task_re_created_while_its_status_is_written_does_not_inherit_it(
+    world: World,
+) -> None:
+    replica = await world.replica()
+    task = world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(50)
+
+    def recreate(call: Any) -> None:
+        if call.verb == "patch" and call.resource == SCHEDULED_TASKS:
+            replica.api.before.remove(recreate)
+            world.server.delete(SCHEDULED_TASKS, "team", "hello", uid=task["metadata"]["uid"])
+            world.apply("hello", schedule="* * * * *")
+
+    replica.api.before.append(recreate)
+    await world.clock.advance(55)
+    assert replica.api.before == []
+    created = world.task("hello")["metadata"]["creationTimestamp"]
+    assert world.status("hello")["plan"]["since"] == created
+    assert world.status("hello")["scheduledCount"] <= 1

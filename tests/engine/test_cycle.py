@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.instants import format_instant
-from taskrunner.errors import Refused
+from taskrunner.errors import Refused, Transient
 from taskrunner.ports import JOBS, LEASES, SCHEDULED_TASKS, TASK_EXECUTIONS
 from world import NS, START, TEMPLATE, World, phases
 
@@ -370,7 +370,7 @@ async def test_an_exhausted_quota_is_told_and_tried_again(world: World) -> None:
 
     def quota(verb: str, resource: Any, obj: Any) -> None:
         if resource == JOBS and full and "generateName" not in obj["metadata"]:
-            raise Refused("exceeded quota: jobs, used: 10, limited: 10", code=403)
+            raise Transient("exceeded quota: jobs, used: 10, limited: 10", code=403)
 
     world.server.admission.append(quota)
     world.apply("hello", schedule="* * * * *")

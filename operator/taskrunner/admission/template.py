@@ -46,7 +46,6 @@ async def check_template(
     so it is a warning.
     """
     trial = trial_manifest(namespace, task, template)
-    trial["metadata"] |= _unread(template.get("metadata") or {})
     try:
         _, warnings = await api.create_with_warnings(
             JOBS, namespace, trial, dry_run=True, timeout=timeout
@@ -58,14 +57,6 @@ async def check_template(
 
 
 # --- what the server's answers mean -------------------------------------------------------------
-
-_METADATA: Final = frozenset(
-    {
-        "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "selfLink",
-        "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "labels",
-        "annotations", "ownerReferences", "finalizers", "managedFields",
-    }
-)  # fmt: skip
 
 _UNDECODABLE = re.compile(r'Job in version "[^"]*" cannot be handled as a Job: (.*)', re.DOTALL)
 _STRICT = re.compile(r'(unknown|duplicate) field "((?:[^"\\]|\\.)*)"')
@@ -168,9 +159,3 @@ def _taken(go_type: str) -> str:
 def _ended(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "…", "?", "!")) else f"{text}."
-
-
-def _unread(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the template's metadata that no object has: the dry run shall refuse them. Those
-    that an object has but a template does not use are left out, as for a CronJob."""
-    return {key: value for key, value in metadata.items() if key not in _METADATA}

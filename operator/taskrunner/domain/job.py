@@ -14,6 +14,23 @@ from taskrunner.domain.observed import Execution
 SCHEDULED_TIMESTAMP: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 """Set on Jobs as the CronJob controller does (KEP-4026), because programs read it."""
 
+_NOT_TAKEN: Final = frozenset(
+    {
+        "name",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "selfLink",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    }
+)
+"""Metadata of a template that is not a Job's to have: the server and the operator assign it."""
+
 
 def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:
     """A controller reference. It does not block the owner's deletion: that would need rights on the
@@ -70,15 +87,16 @@ def job_manifest(template: bytes, execution: Execution, name: str) -> dict[str, 
 
 
 def trial_manifest(namespace: str, task: str, template: Mapping[str, Any]) -> dict[str, Any]:
-    """A Job for a server-side dry run: the template under a name that no run has."""
+    """A Job for a server-side dry run: the template under a name that no run has. Metadata that no
+    object has, such as a misspelled field, stays in, for the server to refuse."""
     meta = template.get("metadata") or {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
+            **{key: value for key, value in meta.items() if key not in _NOT_TAKEN},
             "generateName": f"{task[:40]}-dry-run-",
             "namespace": namespace,
-            **{key: meta[key] for key in ("labels", "annotations") if meta.get(key)},
         },
         "spec": template["spec"],
     }

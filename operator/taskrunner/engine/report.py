@@ -48,7 +48,7 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
         return fields | {"nextRunTime": None, "nextRuns": None}
     plan = {"hash": progress.plan_hash, "since": format_instant(progress.plan_since)}
     if progress.completed:
-        runs = []
+        runs: list[Obj] = []
     elif progress.acknowledged == progress.watermark and old.get("plan") == plan:
         runs = old.get("nextRuns") or []  # Of the same plan from the same instant: the same.
     else:
@@ -89,7 +89,9 @@ class Reporter:
             SCHEDULED_TASKS,
             state.namespace,
             state.name,
-            {"metadata": {"uid": state.uid}, "status": patch},
+            # Not the uid: the status subresource ignores it, and a task that was created again
+            # would inherit the watermark of the old one.
+            {"metadata": {"resourceVersion": str(state.resource_version)}, "status": patch},
             subresource="status",
             timeout=timeout,
         )
@@ -99,6 +101,7 @@ class Reporter:
             progress.acknowledged = watermark
         progress.reported_at = now
         state.status = orjson.dumps(obj.get("status") or {})
+        state.resource_version = int(obj["metadata"]["resourceVersion"])
         return True
 
     async def clean_up(self, state: TaskState, progress: Progress, timeout: float) -> None:

@@ -20,7 +20,7 @@ from taskrunner.domain.outcome import Start, finished_status, running_status, wa
 from taskrunner.domain.overlap import Overlap, overlap
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
-from taskrunner.errors import ApiError, NotFound, Refused, Transient
+from taskrunner.errors import ApiError, Transient
 from taskrunner.metrics import Metrics
 from taskrunner.ports import Clock, Events, Obj, Term
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 TASK_GRACE_SECONDS: Final = 30
 """An execution made by hand may be seen before its task, when both are applied together."""
 _FORBIDDEN: Final = 403
+_SAID_NO: Final = (400, _FORBIDDEN, 404, 422)
+"""The server has read the Job and would not have it; anything else says nothing about the Job."""
 
 
 class Runs:
@@ -145,7 +147,9 @@ class Runs:
         await self._launcher.claim_run(execution)
         try:
             collision = await self._launcher.create_job(state.compiled, execution, attempt)
-        except (Refused, NotFound) as error:
+        except ApiError as error:
+            if error.code not in _SAID_NO:
+                raise
             await self._refused(execution, state, error)
             return
         lag = max(0.0, self._clock.now() - due)
