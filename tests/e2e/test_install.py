@@ -74,7 +74,7 @@ def make_namespace(cluster: Cluster, name: str) -> None:
     cluster.kubectl("create", "-f", "-", input=namespace)
 
 
-def test_a_task_applied_right_after_the_install_runs_within_half_a_minute(
+def test_a_task_applied_right_after_the_install_runs_within_a_minute(
     installation: Installation, space: Space, say: Say
 ) -> None:
     installation.install()
@@ -96,7 +96,7 @@ def test_a_task_applied_right_after_the_install_runs_within_half_a_minute(
             at = moment(ready["lastTransitionTime"]) - since
             say(f"helm install → {pod['metadata']['name']} ready {at:.0f} s")
             assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
-    assert ended < 30
+    assert ended < 60
 
 
 def test_the_pods_have_nothing_to_complain_about(installation: Installation) -> None:
