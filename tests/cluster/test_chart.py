@@ -171,12 +171,14 @@ def test_definitions_that_kubectl_applied_can_be_taken_over(own: Cluster, helm: 
     helm.run("upgrade", RELEASE, CHART, *_where(), values=NO_PODS)
 
 
-def test_the_first_task_of_the_notes_can_be_pasted(own: Cluster, installed: Helm) -> None:
+def test_the_first_task_of_the_notes_can_be_pasted(
+    own: Cluster, installed: Helm, tmp_path: Path
+) -> None:
     said = installed.run("get", "notes", RELEASE, *_where())
     command = re.search(r"^kubectl apply --namespace default (?:.*\n)+?EOF$", said, re.MULTILINE)
     assert command is not None
     path = {"PATH": f"{own.bin('kubectl').parent}:/usr/bin:/bin", "KUBECONFIG": str(own.kubeconfig)}
-    subprocess.run(["sh", "-euc", command[0]], env=path, check=True, timeout=30)
+    subprocess.run(["sh", "-euc", command[0]], cwd=tmp_path, env=path, check=True, timeout=30)
     assert own.get("stask", "hello", "-n=default")["spec"]["schedule"] == "* * * * *"
     own.kubectl("delete", "stask", "hello", "-n=default")
 
