@@ -28,7 +28,7 @@ from pathlib import Path
 from differential.expressions import Expressions
 from differential.oracle import Oracle
 from differential.transitions import YEAR_2020, YEAR_2036, transitions
-from taskrunner.domain.cron import CronError, cron_timeline
+from taskrunner.domain.cron import MACROS, CronError, cron_timeline
 from taskrunner.domain.cron_differences import EVERY, differences_from_cronjob
 from taskrunner.domain.timeline import DstPolicy, Timeline
 from taskrunner.domain.zones import LATEST
@@ -147,7 +147,8 @@ def judge(question: Question, answer: Answer) -> str:
 
 
 def _judge_irregular(question: Question, ours: tuple[tuple[int, ...], ...], answer: Answer) -> str:
-    oracle = Oracle(question.expression, question.zone, AS_CRONJOB.gap, AS_CRONJOB.overlap)
+    fields = MACROS.get(question.expression.strip().lower(), question.expression)
+    oracle = Oracle(fields, question.zone, AS_CRONJOB.gap, AS_CRONJOB.overlap)
     for start, our, their in zip(question.starts, ours, answer.slots, strict=True):
         until = min(our[-1:] + their[-1:], default=0)
         disputed = {slot for slot in set(our) ^ set(their) if slot <= until}
