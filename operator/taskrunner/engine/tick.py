@@ -126,7 +126,9 @@ class Cycle:
         delay = min(BACKOFF_FIRST_SECONDS * 2**failures, BACKOFF_MOST_SECONDS)
         delay = max(delay, getattr(error, "retry_after", None) or 0.0)
         if error is not None:
-            log.warning("%s %s: %s; trying again in %.1f s", key.subject, key.name, error, delay)
+            # Said once in a row: a namespace that is being deleted refuses every write.
+            level = logging.DEBUG if failures else logging.WARNING
+            log.log(level, "%s %s: %s; trying again in %.1f s", *key, error, delay)
         self._timetable.at(key, self._clock.now() + delay)
 
     async def _dispatch(self, key: Key) -> None:

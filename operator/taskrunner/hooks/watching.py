@@ -22,7 +22,10 @@ from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
 
 log = logging.getLogger(__name__)
 
-RESTART_SECONDS = 1.0
+RESTART_FIRST_SECONDS = 1.0
+RESTART_MOST_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""A watch that lived so long did not fail at its start: the next one begins without delay."""
 
 SessionFactory = Callable[[], Awaitable[kopf.AiohttpSession]]
 """Opens a session to the API server in the event loop that calls it."""
@@ -47,12 +50,16 @@ class Watcher:
     async def run(self, restarted: Callable[[], None]) -> None:
         """Watch until cancelled. `restarted` is called whenever events may have been missed."""
         loop = asyncio.get_running_loop()
+        pause = RESTART_FIRST_SECONDS
         while True:
+            began = self._clock.boot()
             stop, done = threading.Event(), asyncio.Event()
 
             def body(stop: threading.Event = stop, done: asyncio.Event = done) -> None:
                 try:
                     asyncio.run(self._operate(loop, stop))
+                except Exception:
+                    log.exception("kopf ended")
                 finally:
                     with suppress(RuntimeError):  # the main loop may be closed already
                         loop.call_soon_threadsafe(done.set)
@@ -62,14 +69,19 @@ class Watcher:
                 await done.wait()
             finally:
                 stop.set()
-            log.warning("the watch of ScheduledTasks ended; starting it again")
-            await self._clock.sleep(RESTART_SECONDS)
+            if self._clock.boot() - began > STEADY_SECONDS:
+                pause = RESTART_FIRST_SECONDS
+            log.warning("the watch of ScheduledTasks ended; starting it again in %.0f s", pause)
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, RESTART_MOST_SECONDS)
             restarted()
 
     async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
         await kopf.operator(
             registry=self._registry(loop),
             settings=_settings(),
+            # Given, because kopf would ask for the user's name, and a pod's user has none.
+            identity=cast(Any, "taskrunner"),
             standalone=True,
             clusterwide=not self._namespace,
             namespaces=[self._namespace] if self._namespace else [],
