@@ -11,10 +11,10 @@ from taskrunner.domain.timeline import DstPolicy
 
 
 def test_a_sample_of_next_slots_agrees_with_cronsim_or_differs_for_a_known_reason() -> None:
-    counts, unexplained = compare(change_triples(sample(30, seed=3)))
-    more_counts, more_unexplained = compare(random_triples(2_000, seed=4))
+    counts, unexplained = compare(change_triples(sample(12, seed=3)))
+    more_counts, more_unexplained = compare(random_triples(1_500, seed=4))
     assert [*unexplained, *more_unexplained] == []
-    assert (counts + more_counts)["agree"] > 8_000
+    assert (counts + more_counts)["agree"] > 5_000
 
 
 @pytest.mark.slow
