@@ -181,3 +181,16 @@ async def test_a_task_re_created_while_its_status_is_written_does_not_inherit_it
     created = world.task("hello")["metadata"]["creationTimestamp"]
     assert world.status("hello")["plan"]["since"] == created
     assert world.status("hello")["scheduledCount"] <= 1
+
+
+async def test_a_run_that_another_leader_started_has_its_lag_to_the_second(world: World) -> None:
+    first = await world.replica()
+    world.run_for["hello"] = 30
+    world.apply("hello", schedule="* * * * *")
+    await world.clock.advance(40.5)
+    await first.kill()
+    await world.replica()
+    await world.clock.advance(40)
+    (execution,) = world.executions("hello")
+    assert execution["status"]["phase"] == "Succeeded"
+    assert execution["status"]["startLagMilliseconds"] == 0

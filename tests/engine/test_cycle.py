@@ -451,6 +451,16 @@ async def test_max_executions_completes_the_task(world: World) -> None:
     assert "nextRunTime" not in status
 
 
+async def test_next_runs_end_where_max_executions_does(world: World) -> None:
+    await world.replica()
+    world.apply("thrice", schedule="* * * * *", maxExecutions=3)
+    await world.clock.advance(50)
+    assert [run["time"] for run in world.status("thrice")["nextRuns"]] == [
+        format_instant(START + 100),
+        format_instant(START + 160),
+    ]
+
+
 async def test_a_one_shot_runs_once_and_completes(world: World) -> None:
     await world.replica()
     world.apply("once", schedules=[{"name": "go", "at": format_instant(START + 20)}])

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.domain.observed import Execution
-from taskrunner.domain.runs import runs_after
+from taskrunner.domain.preview import next_runs
 
 MISSED_RANGES_KEPT: Final = 10
 ACTIVE_LISTED: Final = 100
-NEXT_RUNS_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +86,11 @@ def outcome_fields(
     return fields
 
 
-def next_runs(task: CompiledTask, after: int) -> list[dict[str, str]]:
-    """The next five slots that run, as `status.nextRuns`."""
+def runs_to_come(task: CompiledTask, after: int, started: int) -> list[dict[str, str]]:
+    """The next five runs, as `status.nextRuns`; `started` is what counts for `maxExecutions`."""
+    left = None if task.max_executions is None else task.max_executions - started
     runs = []
-    for slot in islice(runs_after(task, after), NEXT_RUNS_LISTED):
+    for slot in next_runs(task, after, left=left):
         run = {"time": format_instant(slot.start)}
         if slot.schedule:
             run["schedule"] = slot.schedule

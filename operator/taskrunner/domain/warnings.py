@@ -91,16 +91,55 @@ def _never(task: CompiledTask, now: int) -> Iterator[Problem]:
 
 def _coinciding(task: CompiledTask, now: int) -> Iterator[Problem]:
     told: set[int] = set()
+    samples = _Samples(task, now)
     for second in range(len(task.entries)):
         for first in range(second):
             if first in told:
                 continue
-            one, two = task.entries[first], task.entries[second]
             equal = task.classes[first] == task.classes[second]
-            if _within(two, one, now) and (equal or _within(one, two, now)):
+            if samples.within(second, first) and (equal or samples.within(first, second)):
                 told.add(second)
-                yield _coincidence(one, two, equal)
+                yield _coincidence(task.entries[first], task.entries[second], equal)
                 break
+
+
+class _Samples:
+    """Slots of each schedule: the next ones, and as many spread over five years. Most pairs differ
+    in the first already, so the others are laid out only where that one agrees, and once."""
+
+    def __init__(self, task: CompiledTask, now: int) -> None:
+        self._entries = task.entries
+        self._now = now
+        self._first = [entry.timeline.next_after(now) for entry in task.entries]
+        self._all: dict[int, list[int]] = {}
+
+    def within(self, inner: int, outer: int) -> bool:
+        """Whether each slot of one schedule is one of the other, as far as samples show."""
+        fire = self._first[inner]
+        if fire is None or fire.time > self._now + FAR:
+            return False
+        other = self._entries[outer]
+        return fires_at(other, fire.time) and all(fires_at(other, at) for at in self._of(inner))
+
+    def _of(self, position: int) -> list[int]:
+        if position not in self._all:
+            self._all[position] = self._lay_out(self._entries[position])
+        return self._all[position]
+
+    def _lay_out(self, entry: Entry) -> list[int]:
+        found: list[int] = []
+        at = self._now
+        while len(found) < _SAMPLES:
+            fire = entry.timeline.next_after(at)
+            if fire is None or fire.time > self._now + FAR:
+                return found
+            at = fire.time
+            found.append(at)
+        for start in range(self._now, self._now + FAR, FAR // _SAMPLES):
+            fire = entry.timeline.next_after(start)
+            if fire is not None and fire.time <= self._now + FAR:
+                found.append(fire.time)
+        return found
 
 
 def _coincidence(one: Entry, two: Entry, equal: bool) -> Problem:
@@ -111,24 +150,6 @@ def _coincidence(one: Entry, two: Entry, equal: bool) -> Problem:
         message = f'It always coincides with "{one.name}": two runs start at the same time.'
         remedy = "Shift one of the two, or join them into one run."
     return Problem(two.field, two.text, message, remedy)
-
-
-def _within(inner: Entry, outer: Entry, now: int) -> bool:
-    """Whether each slot of one schedule is one of the other, as far as samples show."""
-    starts = [now, *range(now, now + FAR, FAR // _SAMPLES)]
-    at, compared = now, 0
-    while compared < _SAMPLES:
-        fire = inner.timeline.next_after(at)
-        if fire is None or fire.time > now + FAR:
-            break
-        if not fires_at(outer, fire.time):
-            return False
-        at, compared = fire.time, compared + 1
-    for start in starts:
-        fire = inner.timeline.next_after(start)
-        if fire is not None and fire.time <= now + FAR and not fires_at(outer, fire.time):
-            return False
-    return compared > 0
 
 
 def _gaps(task: CompiledTask, now: int) -> Iterator[Problem]:

@@ -22,8 +22,8 @@ from taskrunner.domain.status import (
     MISSED_RANGES_KEPT,
     count_outcomes,
     merge_patch,
-    next_runs,
     outcome_fields,
+    runs_to_come,
 )
 from taskrunner.engine.progress import Progress
 from taskrunner.engine.store import Store, TaskState
@@ -52,7 +52,7 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
     elif progress.acknowledged == progress.watermark and old.get("plan") == plan:
         runs = old.get("nextRuns") or []  # Of the same plan from the same instant: the same.
     else:
-        runs = next_runs(task, progress.watermark)
+        runs = runs_to_come(task, progress.watermark, progress.started)
     return fields | {
         "decidedUntil": format_instant(progress.watermark),
         "scheduledCount": progress.started,

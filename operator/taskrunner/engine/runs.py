@@ -143,7 +143,6 @@ class Runs:
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None
         assert state.compiled is not None
-        due = max(execution.due, execution.created) if execution.type == "Manual" else execution.due
         await self._launcher.claim_run(execution)
         try:
             collision = await self._launcher.create_job(state.compiled, execution, attempt)
@@ -152,7 +151,7 @@ class Runs:
                 raise
             await self._refused(execution, state, error)
             return
-        lag = max(0.0, self._clock.now() - due)
+        lag = max(0.0, self._clock.now() - _due(execution))
         self._lags[execution.uid] = int(lag * 1000)
         self._metrics.start_lag.observe(lag)
         if collision is not None:
@@ -195,6 +194,10 @@ class Runs:
 
     def _start(self, execution: Execution, state: TaskState | None) -> Start:
         lag = self._lags.get(execution.uid)
+        job = self._store.jobs.get(execution.key)
+        if lag is None and job is not None:
+            # Another leader created the Job: what the server says is exact to the second.
+            lag = max(0, job.created - _due(execution)) * 1000
         return Start(self._worker, lag, state.generation if state is not None else None)
 
     def _has_job(self, execution: Execution) -> bool:
@@ -215,6 +218,11 @@ class Runs:
         if execution.type == "Scheduled":
             return execution.owner_uid == state.uid
         return self._is_admitted(execution)
+
+
+def _due(execution: Execution) -> int:
+    """When the run could start at the earliest: one by hand not before somebody asked for it."""
+    return max(execution.due, execution.created) if execution.type == "Manual" else execution.due
 
 
 def _reference(execution: Execution) -> Obj:
