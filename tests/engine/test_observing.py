@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.instants import format_instant
+from taskrunner.engine.admit import TaskSink
 from taskrunner.errors import Conflict
 from taskrunner.ports import CALENDARS, JOBS, SCHEDULED_TASKS, TASK_EXECUTIONS
 from world import NS, START, World
@@ -233,3 +234,18 @@ async def test_a_jitter_moves_the_start_but_not_the_name(world: World) -> None:
             "notBefore", format_instant(nominal)
         )
     assert any("notBefore" in e["spec"] for e in world.executions("spread"))
+
+
+async def test_a_late_word_of_an_older_object_changes_nothing(world: World) -> None:
+    replica = await world.replica()
+    old = world.apply("hello", schedule="* * * * *")
+    world.server.delete(SCHEDULED_TASKS, NS, "hello", uid=old["metadata"]["uid"])
+    new = world.apply("hello", schedule="*/2 * * * *")
+    await world.clock.advance(1)
+    sink = TaskSink(replica.store)
+    sink.seen("ADDED", old)
+    sink.seen("DELETED", old)
+    state = replica.store.tasks[f"{NS}/hello"]
+    assert state.uid == new["metadata"]["uid"]
+    assert state.compiled is not None
+    assert state.compiled.summary == "*/2 * * * *"

@@ -58,9 +58,9 @@ class TaskSink:
         key = _key(obj)
         known = self._store.tasks.get(key)
         version = int(meta["resourceVersion"])
+        if known is not None and known.resource_version >= version:
+            return  # Also one of the same name that was deleted before this one was created.
         if known is not None and known.uid == meta["uid"]:
-            if known.resource_version >= version:
-                return
             known.resource_version = version
             known.status = orjson.dumps(obj.get("status") or {})
             deleting = "deletionTimestamp" in meta

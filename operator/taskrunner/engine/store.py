@@ -93,11 +93,7 @@ class Store:
         if execution.uid in self._gone:
             return False
         known = self._executions.get(execution.key)
-        if (
-            known is not None
-            and known.uid == execution.uid
-            and known.resource_version >= execution.resource_version
-        ):
+        if known is not None and known.resource_version >= execution.resource_version:
             return False
         self._executions[execution.key] = execution
         self._of_task(execution.task_key)[execution.name] = execution
@@ -122,11 +118,7 @@ class Store:
     def put_job(self, job: Job) -> bool:
         """Note a Job unless a newer version is known; True when it was news."""
         known = self.jobs.get(job.execution_key)
-        if (
-            known is not None
-            and known.uid == job.uid
-            and known.resource_version >= job.resource_version
-        ):
+        if known is not None and known.resource_version >= job.resource_version:
             return False
         self.jobs[job.execution_key] = job
         self.launched.add(job.owner_uid)
