@@ -1,0 +1,1 @@
+"""Measures on a real control plane with simulated nodes."""
