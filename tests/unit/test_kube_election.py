@@ -270,6 +270,21 @@ async def test_the_other_takes_a_released_lease_at_its_next_look(
         assert a.working
 
 
+async def test_a_lease_is_released_also_when_a_renewal_was_under_way(
+    clock: FakeClock, server: FakeServer, a: Candidate
+) -> None:
+    async with a.running() as task:
+        await clock.advance(3.0)
+        a.api.latency = 0.4
+        renewals = len(a.api.writes)
+        while len(a.api.writes) == renewals:
+            await clock.advance(0.1)
+        await clock.advance(0.3)  # The server has done it, the answer is on its way.
+        task.cancel()
+        await clock.advance(3.0)
+        assert lease(server)["spec"]["holderIdentity"] == ""
+
+
 async def test_work_is_stopped_before_the_lease_can_go_to_another_when_the_server_hangs(
     clock: FakeClock, a: Candidate
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import suppress
 from typing import Final
 
 import kopf
@@ -19,7 +20,7 @@ from taskrunner.domain.instants import format_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
-from taskrunner.errors import NotFound, Transient
+from taskrunner.errors import ApiError, NotFound
 from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
@@ -82,7 +83,10 @@ class Operator:
             settings.identity,
             Durations(settings.lock_ttl, settings.renew_deadline, settings.retry_period),
         )
+        self._metrics.tasks.set_function(lambda: len(self._store.tasks))
         self._synced = False
+        self._stale = asyncio.Event()
+        """Set when a watch may have missed something."""
         self._beat = self._clock.boot()
 
     async def run(self) -> None:
@@ -114,16 +118,15 @@ class Operator:
                 work.result()
 
     async def _work(self) -> None:
-        await self._await_definitions()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beating())
+            await self._refresh()
+            self._synced = True
             group.create_task(self._events.run())
             group.create_task(self._executions.run())
             group.create_task(self._jobs.run())
-            group.create_task(self._watcher.run(self._missed_events))
+            group.create_task(self._watcher.run(self._stale.set))
             group.create_task(self._comparing())
-            await self._refresh()
-            self._synced = True
             log.info(
                 "in sync: %d tasks; waiting for the Lease %s/%s",
                 len(self._store.tasks),
@@ -156,43 +159,31 @@ class Operator:
 
     async def _refresh(self) -> None:
         """Consistent LISTs of everything, calendars before the tasks that use them."""
+        said = ""
         while True:
             try:
                 await self._calendars.refresh()
                 await asyncio.gather(
                     self._tasks.refresh(), self._executions.refresh(), self._jobs.refresh()
                 )
-            except Transient as error:
-                log.warning("cannot list yet: %s", error)
-                await self._clock.sleep(self._settings.retry_period)
-            else:
-                self._metrics.tasks.set(len(self._store.tasks))
-                return
-
-    async def _await_definitions(self) -> None:
-        said = False
-        while True:
-            try:
-                for resource in (SCHEDULED_TASKS, TASK_EXECUTIONS, CALENDARS):
-                    await self._client.list(resource, namespace=self._settings.watch_namespace)
             except NotFound:
-                if not said:
-                    log.warning("the CRDs are not installed; apply crds/ to the cluster")
-                    said = True
-            except Transient as error:
-                log.warning("the API server does not answer yet: %s", error)
+                problem = "the definitions of taskrunner.dev are missing; apply crds/"
+            except ApiError as error:
+                problem = f"cannot list: {error}"
             else:
                 return
+            if problem != said:
+                log.warning("%s; trying again", problem)
+                said = problem
             await self._clock.sleep(self._settings.retry_period)
 
     async def _comparing(self) -> None:
         """kopf's watch may lose a delete in a gap; a LIST cannot."""
         while True:
-            await self._clock.sleep(self._settings.queue_check_interval)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stale.wait(), self._settings.queue_check_interval)
+            self._stale.clear()
             await self._refresh()
-
-    def _missed_events(self) -> None:
-        self._refreshing = asyncio.ensure_future(self._refresh())
 
     async def _beating(self) -> None:
         while True:

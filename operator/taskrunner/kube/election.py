@@ -243,11 +243,22 @@ class Elector:
     async def _give_back(self) -> None:
         """Best effort: when it fails, the others wait until the Lease expires."""
         try:
-            spec = release(self._lease["spec"], self._clock.now())
-            await self._write(spec, self._durations.retry)
-            log.info("Lease %s: released.", self._label)
+            try:
+                await self._release()
+            except Conflict:
+                # A renewal was under way when it was cancelled, and the server has done it.
+                seen = await self._look(self._durations.retry)
+                if seen.record is None or seen.record.holder != self._identity:
+                    return
+                await self._release()
         except ApiError as error:
             log.warning("Lease %s: not released: %s", self._label, error)
+        else:
+            log.info("Lease %s: released.", self._label)
+
+    async def _release(self) -> None:
+        spec = release(self._lease["spec"], self._clock.now())
+        await self._write(spec, self._durations.retry)
 
     # --- the Lease ------------------------------------------------------------------------------
 
