@@ -42,7 +42,8 @@ def test_a_task_runs_on_time_to_its_end_and_its_status_says_so(team: Team) -> No
     job = team.all("job", "ten")[0]
     assert job["metadata"]["ownerReferences"][0]["kind"] == "TaskExecution"
     team.kubectl("delete", "stask", "ten")
-    team.wait_for(lambda: not team.all("job", "ten"), "the Jobs to go with their task")
+    # The garbage collector takes up to a minute to learn of new kinds.
+    team.wait_for(lambda: not team.all("job", "ten"), "the Jobs to go with their task", 90)
 
 
 def test_kubectl_shows_what_matters(team: Team) -> None:

@@ -334,6 +334,7 @@ def owner_of(obj: Obj) -> list[Obj]:
     ]
 
 
+@pytest.mark.timeout(250)
 @pytest.mark.parametrize(
     ("propagation", "stays"), [("Background", False), ("Foreground", False), ("Orphan", True)]
 )
@@ -367,6 +368,7 @@ async def test_dependents_go_with_their_owner_unless_orphaned(
         await world.eventually(children_gone, "a dependent is still there")
 
 
+@pytest.mark.timeout(150)
 async def test_an_object_whose_owner_never_was_is_collected(world: World) -> None:
     owner = await world.create(WIDGETS, "owner")
     references = owner_of(owner)

@@ -26,6 +26,11 @@ _DEFINITIONS = Resource(
 _CRDS = Path(__file__).parents[2] / "crds"
 
 
+CONTROLLER_SECONDS = 100.0
+"""The garbage collector learns of new kinds every 30 s, and stands still while it waits up to 30 s
+for the caches of kinds that were just removed (pkg/controller/garbagecollector, Sync)."""
+
+
 async def until(
     check: Callable[[], Awaitable[bool]], what: str, *, seconds: float = 20.0, pause: float = 0.05
 ) -> None:
@@ -68,7 +73,7 @@ class World:
             await settle()
             assert await check(), what
             return
-        await until(check, what)
+        await until(check, what, seconds=CONTROLLER_SECONDS)
 
     async def gone(self, resource: Resource, name: str) -> bool:
         try:
