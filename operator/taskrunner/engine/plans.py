@@ -8,9 +8,9 @@ import orjson
 
 from taskrunner.domain.decide import Seen, SlotDecision, decide
 from taskrunner.domain.job import trial_manifest
+from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress, begin, slot_name
-from taskrunner.engine.runs import Runs
 from taskrunner.engine.store import Store, TaskState
 from taskrunner.engine.timetable import Timetable
 from taskrunner.engine.work import Key
@@ -30,7 +30,7 @@ class Plans:
         clock: Clock,
         store: Store,
         launcher: Launcher,
-        runs: Runs,
+        gate: Gate,
         timetable: Timetable,
         metrics: Metrics,
         *,
@@ -40,7 +40,7 @@ class Plans:
         self._clock = clock
         self._store = store
         self._launcher = launcher
-        self._runs = runs
+        self._gate = gate
         self._timetable = timetable
         self._metrics = metrics
         self._report_within = report_within
@@ -90,18 +90,18 @@ class Plans:
             task,
             Seen(
                 watermark=progress.watermark,
-                active=self._runs.active(state),
+                active=self._gate.active(state),
                 started=progress.started,
                 suspended=progress.suspended,
             ),
             now,
         )
         if decisions.items:
-            self._runs.starting.add(state.key)
+            self._gate.starting.add(state.key)
             try:
                 await self._write(state, progress, decisions.items)
             finally:
-                self._runs.starting.discard(state.key)
+                self._gate.starting.discard(state.key)
             self._timetable.within(Key("report", state.key), self._report_within)
         # A crash from here on loses only what `begin` finds again from the executions.
         progress.watermark = max(progress.watermark, decisions.watermark)
@@ -110,7 +110,7 @@ class Plans:
         if decisions.completed != progress.completed:
             progress.completed = decisions.completed
             self._report_now(state)
-        if decisions.blocked and decisions.items and not self._runs.active(state):
+        if decisions.blocked and decisions.items and not self._gate.active(state):
             self._timetable.wake(key)  # The run that blocks the others has ended already.
         if decisions.wake is None:
             self._timetable.forget(key)

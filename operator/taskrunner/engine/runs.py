@@ -17,7 +17,7 @@ from taskrunner.domain.lifecycle import (
 )
 from taskrunner.domain.observed import Execution
 from taskrunner.domain.outcome import Start, finished_status, running_status, waiting_status
-from taskrunner.domain.overlap import Overlap, overlap
+from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
 from taskrunner.errors import ApiError, Transient
@@ -26,8 +26,6 @@ from taskrunner.ports import Clock, Events, Obj, Term
 
 log = logging.getLogger(__name__)
 
-TASK_GRACE_SECONDS: Final = 30
-"""An execution made by hand may be seen before its task, when both are applied together."""
 _FORBIDDEN: Final = 403
 _SAID_NO: Final = (400, _FORBIDDEN, 404, 422)
 """The server has read the Job and would not have it; anything else says nothing about the Job."""
@@ -39,6 +37,7 @@ class Runs:
     def __init__(
         self,
         store: Store,
+        gate: Gate,
         launcher: Launcher,
         clock: Clock,
         term: Term,
@@ -46,37 +45,27 @@ class Runs:
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._gate = gate
         self._launcher = launcher
         self._clock = clock
         self._worker = term.identity
         self._events = events
         self._metrics = metrics
-        self._admitted: set[str] = set()
-        """uids of executions made by hand that may run, although nothing shows it yet."""
-        self.starting: set[str] = set()
-        """Keys of tasks for which the execution of a slot is being created: it is active already,
-        or a run by hand could be admitted beside it under Forbid."""
         self._lags: dict[str, int] = {}
         """Start lag in milliseconds by uid, until the outcome is recorded."""
-
-    def active(self, state: TaskState) -> int:
-        """Runs of a task that have started or will, and have not ended."""
-        reserved = 1 if state.key in self.starting else 0
-        return reserved + sum(1 for e in state.executions.values() if self._is_active(e, state))
 
     async def step(self, execution: Execution) -> Wait:
         """Do the one next thing for an execution; the answer says when to look again, at once
         when the thing has been done."""
         state = self._store.tasks.get(execution.task_key)
         now = int(self._clock.now())
-        if not (execution.terminal or self._is_admitted(execution)):
-            verdict = self._admit(execution, state, now)
-            if isinstance(verdict, Wait):
-                return verdict
-            if verdict is not None:
-                await self._finish(execution, verdict, state)
-                return Wait(now)
-        if state is not None and state.compiled is None and not self._has_job(execution):
+        verdict = self._gate.verdict(execution, state, now)
+        if isinstance(verdict, Wait):
+            return verdict
+        if verdict is not None:
+            await self._finish(execution, verdict, state)
+            return Wait(now)
+        if state is not None and state.compiled is None and not self._store.has_job(execution):
             # A spec that cannot be followed starts nothing; what has started is followed.
             return Wait()
         step = next_step(
@@ -106,39 +95,8 @@ class Runs:
 
     def forget(self, uid: str) -> None:
         """The execution is gone or has ended."""
-        self._admitted.discard(uid)
+        self._gate.forget(uid)
         self._lags.pop(uid, None)
-
-    def _admit(
-        self, execution: Execution, state: TaskState | None, now: int
-    ) -> Finish | Wait | None:
-        """Whether an execution that was made by hand may run: None means yes."""
-        if state is None:
-            if now < execution.created + TASK_GRACE_SECONDS:
-                return Wait(execution.created + TASK_GRACE_SECONDS)
-            return Finish(
-                "Failed",
-                ExecutionReason.TASK_NOT_FOUND,
-                f'There is no ScheduledTask "{execution.task}" in namespace '
-                f'"{execution.namespace}"; check spec.taskRef.name and create the execution again.',
-            )
-        if state.compiled is None:
-            problems = "; ".join(str(problem) for problem in state.problems)
-            return Finish(
-                "Failed",
-                ExecutionReason.INVALID_SPEC,
-                f"The task cannot be followed as written: {problems}",
-            )
-        policy = state.compiled.concurrency_policy
-        if overlap(policy, "None", self.active(state)) is Overlap.SKIP:
-            return Finish(
-                "Skipped",
-                ExecutionReason.CONCURRENT_RUN,
-                "Another run of the task is active and concurrencyPolicy is Forbid; wait for it to "
-                "end and create the execution again, or set concurrencyPolicy to Allow.",
-            )
-        self._admitted.add(execution.uid)
-        return None
 
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None
@@ -199,25 +157,6 @@ class Runs:
             # Another leader created the Job: what the server says is exact to the second.
             lag = max(0, job.created - _due(execution)) * 1000
         return Start(self._worker, lag, state.generation if state is not None else None)
-
-    def _has_job(self, execution: Execution) -> bool:
-        return execution.key in self._store.jobs or execution.uid in self._store.launched
-
-    def _is_admitted(self, execution: Execution) -> bool:
-        return (
-            execution.type == "Scheduled"
-            or execution.phase not in ("", "Pending")
-            or execution.reason != ""
-            or execution.uid in self._admitted
-            or self._has_job(execution)
-        )
-
-    def _is_active(self, execution: Execution, state: TaskState) -> bool:
-        if not execution.is_run or execution.terminal:
-            return False
-        if execution.type == "Scheduled":
-            return execution.owner_uid == state.uid
-        return self._is_admitted(execution)
 
 
 def _due(execution: Execution) -> int:

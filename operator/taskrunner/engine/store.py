@@ -124,6 +124,10 @@ class Store:
         self.launched.add(job.owner_uid)
         return True
 
+    def has_job(self, execution: Execution) -> bool:
+        """A Job of the execution has been seen or created."""
+        return execution.key in self.jobs or execution.uid in self.launched
+
     def drop_job(self, job: Job) -> bool:
         """Forget a Job, unless another one has taken its place."""
         known = self.jobs.get(job.execution_key)

@@ -21,6 +21,7 @@ import logging
 from typing import Final
 
 from taskrunner.domain.lifecycle import Wait
+from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.plans import Plans
 from taskrunner.engine.report import Reporter
@@ -61,13 +62,14 @@ class Cycle:
         self._interval = status_interval
         self._timetable = Timetable(clock, self._wake)
         self._launcher = Launcher(api, clock, store, term, shard=shard)
-        self._runs = Runs(store, self._launcher, clock, term, events, metrics)
+        gate = Gate(store)
+        self._runs = Runs(store, gate, self._launcher, clock, term, events, metrics)
         self._plans = Plans(
             api,
             clock,
             store,
             self._launcher,
-            self._runs,
+            gate,
             self._timetable,
             metrics,
             report_within=status_interval,
