@@ -26,9 +26,13 @@ NAMESPACE = "taskrunner-system"
 class Helm:
     """The pinned helm, with a home of its own, so that nothing of the machine's comes in."""
 
-    def __init__(self, home: Path, kubeconfig: Path | None = None) -> None:
+    def __init__(
+        self, home: Path, kubeconfig: Path | None = None, *, kube_version: str = ""
+    ) -> None:
+        """`kube_version`: what `template` renders for; by default, the newest that helm knows."""
         self._home = home
         self._kubeconfig = kubeconfig
+        self._kube_version = kube_version
         self._rendered: dict[str, str] = {}
 
     @staticmethod
@@ -72,7 +76,9 @@ class Helm:
         """The rendered manifests, as helm prints them; the same again costs nothing."""
         key = json.dumps([release, values or {}])
         if key not in self._rendered:
-            arguments = ("template", release, CHART, f"--namespace={NAMESPACE}")
+            arguments: list[str | Path] = ["template", release, CHART, f"--namespace={NAMESPACE}"]
+            if self._kube_version:
+                arguments.append(f"--kube-version={self._kube_version}")
             self._rendered[key] = self.run(*arguments, values=values or {})
         return self._rendered[key]
 

@@ -69,8 +69,8 @@ def own(request: pytest.FixtureRequest, k8s_version: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def helm(own: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    return Helm(tmp_path_factory.mktemp("helm"), own.kubeconfig)
+def helm(own: Cluster, tmp_path_factory: pytest.TempPathFactory, k8s_version: str) -> Helm:
+    return Helm(tmp_path_factory.mktemp("helm"), own.kubeconfig, kube_version=k8s_version)
 
 
 @pytest.fixture

@@ -42,12 +42,14 @@ EVERYTHING: Json = {
     "commonLabels": {"team": "platform"},
     "image": {"repository": "images.example/taskrunner", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
+    "identity": {"stamp": "webhook"},
     "operator": PODS,
     "webhook": PODS,
 }
 MINIMAL: Json = {
     "crds": {"install": False},
     "rbac": {"create": False, "aggregateRoles": False},
+    "identity": {"enabled": False},
     "operator": {
         "serviceAccount": {"create": False, "name": "theirs"},
         "podDisruptionBudget": {"enabled": False},
@@ -325,6 +327,7 @@ def test_with_one_namespace_nothing_reaches_beyond_it(helm: Helm) -> None:
         "rbac": {"aggregateRoles": False},
         "crds": {"install": False},
         "webhook": {"enabled": False},
+        "identity": {"enabled": False},
     }
     rendered = Rendered(helm.template(values))
     assert {obj["metadata"].get("namespace") for obj in rendered} == {NAMESPACE, "team-a"}
@@ -332,6 +335,62 @@ def test_with_one_namespace_nothing_reaches_beyond_it(helm: Helm) -> None:
     assert role["metadata"]["namespace"] == "team-a"
     everywhere = Rendered(helm.template()).get("ClusterRole", "taskrunner-operator")
     assert role["rules"] == everywhere["rules"]
+
+
+# --- policies -------------------------------------------------------------------------------------
+
+POLICIES = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
+
+
+def test_policies_refuse_when_they_cannot_be_evaluated(default: Rendered) -> None:
+    policies = [obj for obj in default if obj["kind"] in POLICIES]
+    assert {obj["spec"]["failurePolicy"] for obj in policies} == {"Fail"}
+    bindings = [obj["spec"] for obj in default if obj["kind"] == f"{POLICIES[0]}Binding"]
+    assert all(spec["validationActions"] == ["Deny"] for spec in bindings)
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_every_policy_is_bound(rendered: Rendered, kind: str) -> None:
+    bindings = [obj for obj in rendered if obj["kind"] == f"{kind}Binding"]
+    assert sorted(obj["spec"]["policyName"] for obj in bindings) == rendered.names(kind)
+
+
+def test_with_one_namespace_the_policies_look_at_nothing_else(helm: Helm) -> None:
+    rendered = Rendered(helm.template(NAMESPACED))
+    selected = {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
+    names = [name for kind in POLICIES for name in rendered.names(kind) if "identity" in name]
+    assert len(names) == 4
+    for kind in POLICIES:
+        for name in rendered.names(kind):
+            if "identity" in name:
+                found = rendered.get(kind, name)["spec"]["matchConstraints"]
+                assert found["namespaceSelector"] == selected
+
+
+def test_the_operator_of_the_policies_is_the_one_that_is_installed(default: Rendered) -> None:
+    account = default.get("ServiceAccount", "taskrunner-operator")["metadata"]
+    user = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    spec = default.get(POLICIES[0], "taskrunner-identity-executions")["spec"]
+    (condition,) = spec["matchConditions"]
+    assert condition["expression"] == f'request.userInfo.username != "{user}"'
+
+
+@pytest.mark.parametrize(
+    ("version", "values", "policy"),
+    [
+        ("1.36.0", {}, True),
+        ("1.35.2", {}, False),
+        ("1.35.2", {"identity": {"stamp": "policy"}}, True),
+        ("1.36.0", {"identity": {"stamp": "webhook"}}, False),
+        ("1.36.0", {"identity": {"enabled": False}}, False),
+    ],
+)
+def test_the_api_server_stamps_who_asked_where_it_can(
+    helm: Helm, version: str, values: Json, policy: bool
+) -> None:
+    command = ("template", "taskrunner", CHART, f"--kube-version={version}")
+    rendered = Rendered(helm.run(*command, values=values))
+    assert bool(rendered.names("MutatingAdmissionPolicy")) is policy
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,36 @@
 {{- end }}
 {{- end }}
 
+{{/* The operator, as the API server knows it. */}}
+{{- define "taskrunner.operatorUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "taskrunner.serviceAccountName" (dict "root" . "component" "operator") }}
+{{- end }}
+
+{{/* In a policy's matchConstraints and in webhooks: only where tasks are run. */}}
+{{- define "taskrunner.watchedNamespaces" -}}
+{{- with .Values.watchNamespace }}
+namespaceSelector:
+  matchLabels:
+    kubernetes.io/metadata.name: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Who stamps the requester on tasks and runs: policy, webhook or nobody. A policy that mutates is
+     v1 from Kubernetes 1.36 on. */}}
+{{- define "taskrunner.stamp" -}}
+{{- if not .Values.identity.enabled -}}
+nobody
+{{- else if ne .Values.identity.stamp "auto" -}}
+{{ .Values.identity.stamp }}
+{{- else if or (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version) -}}
+policy
+{{- else if .Values.webhook.enabled -}}
+webhook
+{{- else -}}
+nobody
+{{- end }}
+{{- end }}
+
 {{/* Where the tasks are: the one watched namespace, or the release's for what needs a place. */}}
 {{- define "taskrunner.taskNamespace" -}}
 {{- default .Release.Namespace .Values.watchNamespace }}
