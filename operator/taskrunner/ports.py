@@ -140,6 +140,23 @@ class Api(Protocol):
         """DELETE with preconditions. Raises NotFound, Conflict."""
         ...
 
+    async def delete_selected(
+        self,
+        resource: Resource,
+        namespace: str,
+        *,
+        label_selector: str,
+        field_selector: str = "",
+        timeout: float | None = None,
+    ) -> list[Obj]:
+        """DELETE of a collection (in the background): one call for all objects that are selected.
+
+        Answers with the objects as they were found. There are no preconditions: the selectors must
+        match nothing else. The server deletes one after the other, so an error may have left some
+        of them deleted; one that somebody else deleted meanwhile is no error.
+        """
+        ...
+
 
 class Term(Protocol):
     """The time during which this process holds a shard's Lease."""

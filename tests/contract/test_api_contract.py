@@ -321,6 +321,61 @@ async def test_a_finalizer_holds_an_object_until_it_is_taken_off(world: World) -
     assert await world.gone(WIDGETS, "a")
 
 
+ENDED = ",".join(f"status.phase!={p}" for p in ("", "Pending", "Queued", "Running", "Retrying"))
+
+
+async def test_one_call_deletes_what_its_selectors_match_and_nothing_else(world: World) -> None:
+    phases = {"a": "Succeeded", "b": "Failed", "c": "Running", "d": "", "e": "Succeeded"}
+    for name, phase in phases.items():
+        await world.create(TASK_EXECUTIONS, name, labels={"task": "nightly", "execution": name})
+        if phase:
+            await world.api.patch(
+                TASK_EXECUTIONS,
+                world.namespace,
+                name,
+                {"status": {"phase": phase}},
+                subresource="status",
+            )
+    await world.create(JOBS, "job", labels={"task": "nightly", "execution": "a"})
+    deleted = await world.api.delete_selected(
+        TASK_EXECUTIONS,
+        world.namespace,
+        label_selector="task=nightly,execution in (a,b,c,d,none)",
+        field_selector=ENDED,
+    )
+    assert {obj["metadata"]["name"] for obj in deleted} == {"a", "b"}
+    left = await world.api.list(TASK_EXECUTIONS, namespace=world.namespace)
+    assert {obj["metadata"]["name"] for obj in left} == {"c", "d", "e"}
+    assert not await world.gone(JOBS, "job")
+
+
+async def test_a_delete_by_selectors_of_nothing_is_no_error(world: World) -> None:
+    assert not await world.api.delete_selected(
+        TASK_EXECUTIONS, world.namespace, label_selector="execution in (a)", timeout=5.0
+    )
+
+
+async def test_a_delete_by_selectors_leaves_what_a_finalizer_holds(world: World) -> None:
+    await world.create(WIDGETS, "a", labels={"x": "y"}, finalizers=["example.com/hold"])
+    (found,) = await world.api.delete_selected(WIDGETS, world.namespace, label_selector="x=y")
+    assert found["metadata"]["finalizers"] == ["example.com/hold"]
+    held = await world.api.get(WIDGETS, world.namespace, "a")
+    assert held["metadata"]["deletionTimestamp"].endswith("Z")
+    await world.api.patch(WIDGETS, world.namespace, "a", {"metadata": {"finalizers": None}})
+
+
+async def test_a_delete_by_a_hundred_long_names_is_one_call(world: World) -> None:
+    """As many and as long as history asks for at once."""
+    names = [f"{'n' * 48}-{number:06d}" for number in range(100)]
+    for name in names[::10]:
+        await world.create(WIDGETS, name, labels={"execution": name})
+    deleted = await world.api.delete_selected(
+        WIDGETS, world.namespace, label_selector=f"execution in ({','.join(names)})"
+    )
+    assert len(deleted) == 10
+    assert not await world.api.list(WIDGETS, namespace=world.namespace)
+
+
 def owner_of(obj: Obj) -> list[Obj]:
     return [
         {

@@ -22,7 +22,7 @@ Hooks = list["Hook"]
 
 _TIMEOUT = 30.0
 
-WRITES = frozenset({"create", "replace", "patch", "delete"})
+WRITES = frozenset({"create", "replace", "patch", "delete", "deletecollection"})
 
 
 class Crash(BaseException):
@@ -236,6 +236,23 @@ class FakeApi:
                 uid=uid,
                 resource_version=resource_version,
                 propagation=propagation,
+            ),
+        )
+
+    async def delete_selected(
+        self,
+        resource: Resource,
+        namespace: str,
+        *,
+        label_selector: str,
+        field_selector: str = "",
+        timeout: float | None = None,
+    ) -> list[Obj]:
+        call = self._note("deletecollection", resource, namespace, timeout=timeout)
+        return await self._perform(
+            call,
+            lambda: self.server.delete_selected(
+                resource, namespace, label_selector=label_selector, field_selector=field_selector
             ),
         )
 

@@ -195,6 +195,20 @@ class FakeServer:
         if self.garbage:
             self.collect_garbage()
 
+    def delete_selected(
+        self, resource: Resource, namespace: str, *, label_selector: str, field_selector: str
+    ) -> list[Obj]:
+        """All that is selected goes; the answer has it as it was."""
+        found = self.list(
+            resource,
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+        )
+        for obj in found:
+            self.delete(resource, namespace, obj["metadata"]["name"])
+        return found
+
     def collect_garbage(self) -> None:
         """What the garbage collector does, to the end: dependents whose owners are all gone go."""
         while self._collect_one():

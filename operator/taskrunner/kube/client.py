@@ -177,6 +177,31 @@ class ApiClient:
         url = f"{url_path(resource, namespace, name)}?timeout={limit:.3f}s"
         await self._call("delete", "DELETE", resource, url, body=options, timeout=timeout)
 
+    async def delete_selected(
+        self,
+        resource: Resource,
+        namespace: str,
+        *,
+        label_selector: str,
+        field_selector: str = "",
+        timeout: float | None = None,
+    ) -> list[Obj]:
+        limit = self._timeout if timeout is None else timeout
+        query = {
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+            "timeout": f"{limit:.3f}s",
+        }
+        answer, _ = await self._call(
+            "deletecollection",
+            "DELETE",
+            resource,
+            url_path(resource, namespace) + url_query(query),
+            body={"propagationPolicy": "Background"},
+            timeout=timeout,
+        )
+        return list(answer.get("items") or ())
+
     # --- the reflector's Source -----------------------------------------------------------------
 
     async def list_versioned(
