@@ -74,9 +74,11 @@ def helm(own: Cluster, tmp_path_factory: pytest.TempPathFactory, k8s_version: st
 
 
 @pytest.fixture
-def installed(helm: Helm) -> Helm:
-    """The release is there, without pods."""
+def installed(own: Cluster, helm: Helm) -> Helm:
+    """The release is there, without pods, and the API server takes tasks: policies that mutate
+    learn of a new definition some seconds after everybody else."""
     helm.run("upgrade", "--install", RELEASE, CHART, *_where(), values=NO_PODS)
+    _eventually(lambda: _accepts_tasks(own), "a task is accepted")
     return helm
 
 
@@ -233,7 +235,9 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
         "rbac": {"aggregateRoles": False},
         "webhook": {"enabled": False},
     }
-    helm.run("upgrade", "--install", RELEASE, CHART, f"--namespace={NAMESPACE}", values=NO_PODS)
+    # For the definitions. Its policies would take the other operator for a user.
+    others = NO_PODS | {"identity": {"enabled": False}}
+    helm.run("upgrade", "--install", RELEASE, CHART, f"--namespace={NAMESPACE}", values=others)
     helm.run("upgrade", "--install", "one", CHART, *where, values=values)
     account = own.kubeconfig_for_service_account("tools", "one-taskrunner-operator")
     environment = {
@@ -290,6 +294,14 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
     # Discovery has no object and no namespace.
     references = [e["objectRef"] for e in requests() if "resource" in e.get("objectRef", {})]
     assert {reference.get("namespace") for reference in references} == {"tasks", "tools"}
+
+
+def _accepts_tasks(cluster: Cluster) -> bool:
+    try:
+        cluster.kubectl("apply", "-n=tasks", "--dry-run=server", "-f", "-", input=TASK)
+    except CommandError:
+        return False
+    return True
 
 
 def _dry_run(cluster: Cluster, objects: list[Json], *command: str) -> None:
