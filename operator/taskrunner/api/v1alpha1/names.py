@@ -15,10 +15,17 @@ MANAGER: Final = "taskrunner"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_TASK: Final = f"{GROUP}/task"
 LABEL_EXECUTION: Final = f"{GROUP}/execution"
+LABEL_SHARD: Final = f"{GROUP}/shard"
+"""On what the fence guards, executions and Jobs: the shard whose holder created it."""
+ANNOTATION_WRITER_EPOCH: Final = f"{GROUP}/writer-epoch"
+"""On Jobs, as `spec.writer.epoch` of executions: the epoch in which it was created."""
 LABEL_PAUSED: Final = f"{GROUP}/paused"
 """On a Namespace: no task in it starts runs while the label is there."""
 ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"
 """On a ScheduledTask: who asked for it, stamped at admission. The one annotation of ours."""
+
+ANNOTATION_PROGRESS: Final = f"{GROUP}/progress"
+"""On a pod or Job of a run, written by the run itself: how far it is, such as "40 Copying"."""
 
 TASK_NAME_MAX: Final = 52
 """As CronJob: 63 characters of a label value, less `-` and the ten digits of a slot."""
@@ -50,3 +57,4 @@ SCHEDULED_TASK: Final = Resource(
 )
 TASK_EXECUTION: Final = Resource("TaskExecution", "taskexecutions", "taskexecution", ("texec",))
 CALENDAR: Final = Resource("Calendar", "calendars", "calendar", ("tcal",))
+SHARD: Final = Resource("Shard", "shards", "shard", ("tshard",))

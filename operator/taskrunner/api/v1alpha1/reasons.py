@@ -24,6 +24,16 @@ class ExecutionReason(StrEnum):
     """The API server refused the Job: the message has its words."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     POD_PENDING = "PodPending"
+    POD_REJECTED = "PodRejected"
+    """The Job is there, but its pod was refused: the message has the words of who refused it."""
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    INVALID_IMAGE_NAME = "InvalidImageName"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    """A ConfigMap, Secret or key that the container needs is missing."""
+    CREATE_CONTAINER_ERROR = "CreateContainerError"
+    FAILED_MOUNT = "FailedMount"
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
 
     # Succeeded
     JOB_COMPLETE = "JobComplete"
