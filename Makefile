@@ -97,6 +97,11 @@ bench: setup  ## Run the benchmarks and compare them with bench/limits.yaml.
 fuzz: setup  ## Look ten minutes for input that the planning core cannot take.
 	@PYTHONPATH=tests:$(PYTHONPATH) $(PY) -m fuzz $(ARGS)
 
+.PHONY: chaos
+chaos: setup  ## Break things for ten minutes while tasks run, and account for every slot.
+	@$(PY) -m testbed prepare
+	@PYTHONPATH=operator:$(PYTHONPATH) $(PY) -m chaos $(ARGS)
+
 .PHONY: clean
 clean:  ## Remove the environment and what tests and builds left in the checkout.
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build

@@ -161,6 +161,11 @@ class Cluster(BaseCluster):
         certificate, key = self.issue_certificate("testbed-admin", ["system:masters"])
         return Api(self.url, self.ca_file, certificate, key)
 
+    @property
+    def etcd_url(self) -> str:
+        """Where etcd listens, without TLS."""
+        return f"http://{LOOPBACK}:{self._laid_out.ports.etcd}"
+
     def bin(self, name: str) -> Path:
         return binaries.ensure([name], self.spec.version, self._progress)[name]
 

@@ -1,0 +1,88 @@
+"""The tasks, and the slots they are due at: by arithmetic, not by the code under test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+NAMESPACES = ("chaos-a", "chaos-b", "chaos-c", "chaos-d")
+_ANCHOR = 1_767_225_600
+"""2026-01-01T00:00:00Z; every period here divides a count of seconds from it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with an interval.
+
+    `every_slot`: each of its slots must run (Allow and catchUp All); otherwise (Forbid) each must
+    be decided, and no two runs may overlap.
+    """
+
+    namespace: str
+    name: str
+    period: int
+    runs_for: float
+    policy: Literal["Allow", "Forbid"]
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def every_slot(self) -> bool:
+        return self.policy == "Allow"
+
+    def slots(self, after: int, until: int) -> range:
+        """Its slots in (after, until], as UTC seconds."""
+        first = after + self.period - (after - _ANCHOR) % self.period
+        return range(first, until + 1, self.period)
+
+    def execution(self, slot: int) -> str:
+        """Name of the slot's execution, as `docs/reference` publishes it."""
+        return f"{self.name}-{slot:010d}"
+
+    def manifest(self) -> dict[str, Any]:
+        pod = {
+            "metadata": {"annotations": {"testbed.taskrunner.dev/run-for": f"{self.runs_for}s"}},
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "main", "image": "busybox"}],
+            },
+        }
+        return {
+            "apiVersion": "taskrunner.dev/v1alpha1",
+            "kind": "ScheduledTask",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "schedules": [
+                    {
+                        "name": "often",
+                        "everySeconds": self.period,
+                        "anchor": "2026-01-01T00:00:00Z",
+                    }
+                ],
+                "concurrencyPolicy": self.policy,
+                "catchUp": {"policy": "All" if self.every_slot else "Last", "limit": 1000},
+                "successfulJobsHistoryLimit": 5,
+                "failedJobsHistoryLimit": 5,
+                "jobTemplate": {"spec": {"backoffLimit": 0, "template": pod}},
+            },
+        }
+
+
+def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
+    """`slow` tasks of 10 to 60 s and `fast` ones of 1 to 5 s; every fourth slow one is Forbid."""
+    for number in range(slow + fast):
+        is_fast = number >= slow
+        period = rng.choice((1, 2, 3, 4, 5) if is_fast else (10, 12, 15, 20, 30, 60))
+        forbid = not is_fast and number % 4 == 0
+        runs_for = period * 1.5 if forbid and number % 8 == 0 else rng.choice((0.5, 1, 2))
+        yield Task(
+            rng.choice(NAMESPACES),
+            f"{'fast' if is_fast else 'slow'}-{number}",
+            period,
+            runs_for,
+            "Forbid" if forbid else "Allow",
+        )
