@@ -23,12 +23,15 @@ class PodFacts:
     detail: str = ""
     """The same as part of a sentence: `container main exited with code 3 (Error): no disk`."""
     result: str = ""
-    waiting: Waiting | None = None
+    problem: Waiting | None = None
+    """Why it does not get on."""
     created: int | None = None
     """When the first pod was created."""
     running_since: int | None = None
     """When the first container started; stays when it has ended."""
     running: bool = False
+    """A container of it runs, or has run."""
+    up: bool = False
     """A pod runs now."""
     disrupted: bool = False
     """The deciding pod was ended by the cluster (eviction, preemption, a lost node) and not by what
@@ -37,6 +40,11 @@ class PodFacts:
     pods_left: int = 0
     """Pods that have not ended."""
     pods_over: int = 0
+
+    @property
+    def waiting(self) -> str:
+        """Why its pod does not run, as a sentence; empty when nothing is known to be wrong."""
+        return "" if self.problem is None else self.problem.message
 
 
 NO_PODS: Final = PodFacts()
@@ -59,11 +67,11 @@ def facts(
     left = [pod for pod in known if not pod.over]
     newest = known[-1] if known else None
     if left:
-        waiting = next(
+        problem = next(
             (w for pod in reversed(left) if (w := problem_of(pod, said.get(pod.uid)))), None
         )
     else:
-        waiting = None if finished else refusal_of(said.get(job_uid), newest)
+        problem = None if finished else refusal_of(said.get(job_uid), newest)
     starts = [c.started for pod in known for c in pod.containers if c.started is not None]
     progress = next((pod.progress for pod in reversed(known) if pod.progress), None)
     over = [pod for pod in known if pod.over]
@@ -74,10 +82,11 @@ def facts(
         reason=_reason(decider, container),
         detail=_detail(decider, container),
         result="" if container is None else container.result,
-        waiting=waiting,
+        problem=problem,
         created=known[0].created if known else None,
         running_since=min(starts, default=None),
-        running=any(pod.phase == "Running" for pod in left),
+        running=bool(starts),
+        up=any(pod.phase == "Running" for pod in left),
         disrupted=decider is not None and decider.disrupted,
         progress=progress,
         pods_left=len(left),

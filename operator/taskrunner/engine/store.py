@@ -13,6 +13,7 @@ from typing import Final
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.engine.pods import Pods
 from taskrunner.engine.work import Key
 from taskrunner.errors import Problem, SpecError
 from taskrunner.ports import EventType, Obj
@@ -58,6 +59,7 @@ class Store:
         """By `namespace/execution`; the owner reference says which execution."""
         self.launched: set[str] = set()
         """uids of executions whose Job this process has seen or created."""
+        self.pods = Pods(self.execution)
         self._executions: dict[str, Execution] = {}
         self._orphans: dict[str, dict[str, Execution]] = {}
         """Executions whose task has not been seen (yet), by the task's key."""
@@ -96,6 +98,8 @@ class Store:
         if known is not None and known.resource_version >= execution.resource_version:
             return False
         self._executions[execution.key] = execution
+        if execution.terminal:
+            self.pods.forget(execution.key)
         self._of_task(execution.task_key)[execution.name] = execution
         return True
 
@@ -105,6 +109,7 @@ class Store:
         if known is None or (uid and known.uid != uid):
             return None
         del self._executions[key]
+        self.pods.forget(key)
         self.launched.discard(known.uid)
         self._gone[known.uid] = None
         if len(self._gone) > _REMEMBERED_DELETES:

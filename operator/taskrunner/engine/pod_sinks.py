@@ -1,0 +1,101 @@
+"""Watches of pods, and of Events that tell what pods cannot tell themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from taskrunner.domain.instants import parse_instant
+from taskrunner.domain.pod_problems import Notice
+from taskrunner.domain.pods import Pod, pod_from
+from taskrunner.engine.store import Store
+from taskrunner.engine.work import Key
+from taskrunner.ports import EventType, Obj
+
+
+def slim_pod(obj: Obj) -> Obj:
+    """A pod for a reflector to hand on: parsed, so that a long list of them costs little."""
+    meta = obj["metadata"]
+    return {
+        "metadata": {"namespace": meta["namespace"], "name": meta["name"]},
+        "parsed": pod_from(obj),
+    }
+
+
+class PodSink:
+    """ports.Sink for the pods of our Jobs, as `slim_pod` leaves them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pods = store.pods
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list; what is not in it, and not newer than it, has been deleted."""
+        listed: list[Pod] = [obj["parsed"] for obj in objects]
+        there = {pod.uid for pod in listed}
+        gone = [
+            pod
+            for pod in self._pods
+            if pod.uid not in there and pod.resource_version <= resource_version and not pod.gone
+        ]
+        for pod in gone:
+            self._note(replace(pod, gone=True, resource_version=resource_version + 1))
+        for pod in listed:
+            self._note(pod)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        pod: Pod = obj["parsed"]
+        self._note(replace(pod, gone=True) if event == "DELETED" else pod)
+
+    def _note(self, pod: Pod) -> None:
+        if pod.job and pod.execution and self._pods.put(pod):
+            self._store.wake(Key("run", pod.execution_key))
+
+
+class NoticeSink:
+    """ports.Sink for Events (events.k8s.io/v1) about Jobs whose pods are refused, or about pods
+    whose volumes cannot be mounted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pods = store.pods
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list. Events live an hour: one that is gone is no news."""
+        for obj in objects:
+            self.seen("ADDED", obj)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        about = obj["regarding"]
+        uid = about.get("uid", "")
+        if event == "DELETED" or not uid:
+            return
+        if about["kind"] == "Job":
+            # Whether it is one of ours is known to who is asked for the execution of that name.
+            key = f"{about.get('namespace', '')}/{about['name'].rpartition('-')[0]}"
+        else:
+            key = self._pods.execution_of(uid)
+        if key:
+            self._pods.notice(_notice(uid, obj))
+            self._store.wake(Key("run", key))
+
+
+def slim_notice(obj: Obj) -> Obj:
+    """An event without what nobody reads."""
+    kept = ("regarding", "note", "eventTime", "series")
+    times = ("deprecatedFirstTimestamp", "deprecatedLastTimestamp")
+    return {
+        "metadata": obj["metadata"],
+        **{field: obj[field] for field in (*kept, *times) if field in obj},
+    }
+
+
+def _notice(uid: str, obj: Obj) -> Notice:
+    created = obj["metadata"]["creationTimestamp"]
+    first = obj.get("deprecatedFirstTimestamp") or obj.get("eventTime") or created
+    series: dict[str, Any] = obj.get("series") or {}
+    last = series.get("lastObservedTime") or obj.get("deprecatedLastTimestamp") or first
+    return Notice(uid, obj.get("note", ""), parse_instant(first), parse_instant(last))
