@@ -6,7 +6,7 @@ tests runs against both, so that a fake can stand in for speed and never for tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -148,7 +148,7 @@ class Api(Protocol):
         label_selector: str,
         field_selector: str = "",
         timeout: float | None = None,
-    ) -> list[Obj]:
+    ) -> Sequence[Obj]:
         """DELETE of a collection (in the background): one call for all objects that are selected.
 
         Answers with the objects as they were found. There are no preconditions: the selectors must

@@ -7,7 +7,7 @@ the state and the other processes go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -247,7 +247,7 @@ class FakeApi:
         label_selector: str,
         field_selector: str = "",
         timeout: float | None = None,
-    ) -> list[Obj]:
+    ) -> Sequence[Obj]:
         call = self._note("deletecollection", resource, namespace, timeout=timeout)
         return await self._perform(
             call,

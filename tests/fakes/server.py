@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,7 +197,7 @@ class FakeServer:
 
     def delete_selected(
         self, resource: Resource, namespace: str, *, label_selector: str, field_selector: str
-    ) -> list[Obj]:
+    ) -> Sequence[Obj]:
         """All that is selected goes; the answer has it as it was."""
         found = self.list(
             resource,

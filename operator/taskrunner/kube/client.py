@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -185,7 +185,7 @@ class ApiClient:
         label_selector: str,
         field_selector: str = "",
         timeout: float | None = None,
-    ) -> list[Obj]:
+    ) -> Sequence[Obj]:
         limit = self._timeout if timeout is None else timeout
         query = {
             "labelSelector": label_selector,
@@ -200,7 +200,7 @@ class ApiClient:
             body={"propagationPolicy": "Background"},
             timeout=timeout,
         )
-        return list(answer.get("items") or ())
+        return tuple(answer.get("items") or ())
 
     # --- the reflector's Source -----------------------------------------------------------------
 
