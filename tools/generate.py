@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators import api_reference, chart_crds, crds, values_reference
+from generators import api_reference, chart_crds, chart_fence, crds, values_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +28,7 @@ class Generator:
 GENERATORS: tuple[Generator, ...] = (
     Generator("crds/*.yaml", crds.generate),
     Generator("helm/taskrunner/files/crds/*.yaml", chart_crds.generate),
+    Generator("helm/taskrunner/files/fence.yaml", chart_fence.generate),
     Generator("docs/reference/api.md", api_reference.generate),
     Generator("docs/reference/values.md", values_reference.generate),
 )

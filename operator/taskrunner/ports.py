@@ -40,6 +40,7 @@ def _ours(resource: names.Resource) -> Resource:
 SCHEDULED_TASKS: Final = _ours(names.SCHEDULED_TASK)
 TASK_EXECUTIONS: Final = _ours(names.TASK_EXECUTION)
 CALENDARS: Final = _ours(names.CALENDAR)
+SHARDS: Final = _ours(names.SHARD)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 

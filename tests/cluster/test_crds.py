@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from golden.refused import GOOD, JOB_TEMPLATE, REFUSED, Json, Refused, merged
-from taskrunner.api.v1alpha1.names import CALENDAR, SCHEDULED_TASK, TASK_EXECUTION
+from taskrunner.api.v1alpha1.names import CALENDAR, SCHEDULED_TASK, SHARD, TASK_EXECUTION
 from taskrunner.api.v1alpha1.parse import (
     parse_calendar,
     parse_scheduled_task,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 CRDS = ROOT / "crds"
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-RESOURCES = (SCHEDULED_TASK, TASK_EXECUTION, CALENDAR)
+RESOURCES = (SCHEDULED_TASK, TASK_EXECUTION, CALENDAR, SHARD)
 STORED_DEFAULTS: dict[str, Json] = {
     "ScheduledTask": {
         "suspend": False,
@@ -134,6 +134,7 @@ def test_short_names_and_categories_are_served(space: Space) -> None:
     assert "short" in space.names("all")
     space.names("texec")
     space.names("tcal")
+    space.names("tshard")
 
 
 def test_explain_shows_what_a_user_needs_to_write_a_schedule(installed: BaseCluster) -> None:

@@ -22,11 +22,13 @@ from taskrunner.api.v1alpha1.names import (
     CALENDAR,
     GROUP,
     SCHEDULED_TASK,
+    SHARD,
     TASK_EXECUTION,
     VERSION,
     Resource,
 )
 from taskrunner.api.v1alpha1.scheduled_task import ScheduledTask
+from taskrunner.api.v1alpha1.shard import Shard
 from taskrunner.api.v1alpha1.task_execution import TaskExecution
 
 Schema = dict[str, Any]
@@ -154,6 +156,31 @@ DEFINITIONS: Final = (
                 "Whether it can be followed.",
             ),
             _AGE,
+        ),
+    ),
+    Definition(
+        SHARD,
+        Shard,
+        columns=(
+            Column("Holder", "string", ".status.holder", "The replica that acts for it."),
+            Column("Tasks", "integer", ".status.tasks", "ScheduledTasks in its namespaces."),
+            Column("Agenda", "integer", ".status.agenda", "Instants that are waited for."),
+            Column(
+                "Lag ms",
+                "integer",
+                ".status.lagMilliseconds",
+                "Longest start lag of the last minute, in milliseconds.",
+            ),
+            Column(
+                "Fenced",
+                "string",
+                ".status.conditions[?(@.type=='Fenced')].status",
+                "Whether writes of ended terms are refused.",
+            ),
+            Column("Since", "date", ".status.actingSince", "Time since its holder acts."),
+            _AGE,
+            Column("Epoch", "string", ".spec.epoch", "What the holder writes as.", wide=True),
+            Column("Shards", "integer", ".spec.shards", "Of how many it is one.", wide=True),
         ),
     ),
 )

@@ -58,3 +58,8 @@ SCHEDULED_TASK: Final = Resource(
 TASK_EXECUTION: Final = Resource("TaskExecution", "taskexecutions", "taskexecution", ("texec",))
 CALENDAR: Final = Resource("Calendar", "calendars", "calendar", ("tcal",))
 SHARD: Final = Resource("Shard", "shards", "shard", ("tshard",))
+
+
+def shard_object(shard: str) -> str:
+    """Name of a shard's Lease and of its Shard, both in the operator's namespace."""
+    return f"taskrunner-shard-{shard}"
