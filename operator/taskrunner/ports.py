@@ -42,6 +42,8 @@ TASK_EXECUTIONS: Final = _ours(names.TASK_EXECUTION)
 CALENDARS: Final = _ours(names.CALENDAR)
 SHARDS: Final = _ours(names.SHARD)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")
+PODS: Final = Resource("", "v1", "pods", "Pod")
+EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 

@@ -10,8 +10,8 @@ import pytest
 from fakes.api import FakeApi
 from fakes.clock import FakeClock
 from taskrunner.errors import Refused, Transient
-from taskrunner.kube.events import EVENTS, EventRecorder
-from taskrunner.ports import Obj
+from taskrunner.kube.events import EventRecorder
+from taskrunner.ports import EVENTS, Obj
 
 TASK: Obj = {
     "apiVersion": "taskrunner.dev/v1alpha1",

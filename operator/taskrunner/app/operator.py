@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,6 +19,7 @@ from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.election import Durations
 from taskrunner.domain.instants import format_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
 from taskrunner.errors import ApiError, NotFound
@@ -31,7 +33,17 @@ from taskrunner.kube.probes import serve_probes
 from taskrunner.kube.reflector import Reflector
 from taskrunner.kube.sessions import open_session
 from taskrunner.metrics import Metrics
-from taskrunner.ports import CALENDARS, JOBS, SCHEDULED_TASKS, TASK_EXECUTIONS, Resource, Sink
+from taskrunner.ports import (
+    CALENDARS,
+    EVENTS,
+    JOBS,
+    PODS,
+    SCHEDULED_TASKS,
+    TASK_EXECUTIONS,
+    Obj,
+    Resource,
+    Sink,
+)
 from taskrunner.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,6 +51,7 @@ log = logging.getLogger(__name__)
 SHARD: Final = "0"
 LEASE_NAME: Final = f"taskrunner-shard-{SHARD}"
 LOOP_STALLED_SECONDS: Final = 30.0
+_OURS: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
 
 
 class Operator:
@@ -67,8 +80,17 @@ class Operator:
         self._jobs = self._reflector(
             JOBS,
             JobSink(self._store),
-            label_selector=f"{names.LABEL_MANAGED_BY}={names.MANAGER}",
+            label_selector=_OURS,
         )
+        self._pods = self._reflector(
+            PODS, PodSink(self._store), label_selector=_OURS, trim=slim_pod
+        )
+        self._notices = [
+            self._reflector(
+                EVENTS, NoticeSink(self._store), field_selector=selector, trim=slim_notice
+            )
+            for selector in NOTICES
+        ]
         self._watcher = Watcher(
             {SCHEDULED_TASKS: self._task_sink, CALENDARS: self._calendar_sink},
             self._kopf_session,
@@ -125,6 +147,9 @@ class Operator:
             group.create_task(self._events.run())
             group.create_task(self._executions.run())
             group.create_task(self._jobs.run())
+            group.create_task(self._pods.run())
+            for notices in self._notices:
+                group.create_task(notices.run())
             group.create_task(self._watcher.run(self._stale.set))
             group.create_task(self._comparing())
             log.info(
@@ -152,6 +177,7 @@ class Operator:
                 shard=SHARD,
                 parallel=self._settings.parallel_writes,
                 status_interval=self._settings.status_interval,
+                default_retries=self._settings.default_retry_count,
             ).run()
         finally:
             self._metrics.leading.set(0)
@@ -164,7 +190,10 @@ class Operator:
             try:
                 await self._calendars.refresh()
                 await asyncio.gather(
-                    self._tasks.refresh(), self._executions.refresh(), self._jobs.refresh()
+                    self._tasks.refresh(),
+                    self._executions.refresh(),
+                    self._jobs.refresh(),
+                    self._pods.refresh(),
                 )
             except NotFound:
                 problem = "the definitions of taskrunner.dev are missing; apply crds/"
@@ -199,7 +228,15 @@ class Operator:
     def _ready(self) -> str:
         return "" if self._synced else "The caches are not in sync yet."
 
-    def _reflector(self, resource: Resource, sink: Sink, label_selector: str = "") -> Reflector:
+    def _reflector(
+        self,
+        resource: Resource,
+        sink: Sink,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        trim: Callable[[Obj], Obj] | None = None,
+    ) -> Reflector:
         return Reflector(
             self._client,
             self._clock,
@@ -207,6 +244,8 @@ class Operator:
             sink,
             namespace=self._settings.watch_namespace,
             label_selector=label_selector,
+            field_selector=field_selector,
+            trim=trim,
             relist_seconds=self._settings.queue_check_interval,
         )
 

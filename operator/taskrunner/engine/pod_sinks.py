@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.pod_problems import Notice
@@ -12,6 +12,13 @@ from taskrunner.domain.pods import Pod, pod_from
 from taskrunner.engine.store import Store
 from taskrunner.engine.work import Key
 from taskrunner.ports import EventType, Obj
+
+NOTICES: Final = (
+    "regarding.kind=Job,reason=FailedCreate",
+    "regarding.kind=Pod,reason=FailedMount",
+)
+"""Field selectors of the events to watch: what the status of a Job or pod does not tell. On a
+healthy cluster there are few of them, whoever they are about."""
 
 
 def slim_pod(obj: Obj) -> Obj:

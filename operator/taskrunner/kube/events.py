@@ -20,11 +20,10 @@ from taskrunner.domain.election import micro_time
 from taskrunner.errors import AlreadyExists, ApiError, NotFound, Transient
 from taskrunner.kube.answers import shortened
 from taskrunner.kube.bounded import first
-from taskrunner.ports import Api, Clock, Obj, Resource
+from taskrunner.ports import EVENTS, Api, Clock, Obj
 
 log = logging.getLogger(__name__)
 
-EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
 CONTROLLER = "taskrunner.dev/operator"
 
 _NOTE = 1_024  # The API server's own limit.
