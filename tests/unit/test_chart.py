@@ -306,7 +306,9 @@ def test_nobody_reads_secrets_or_grants_rights(rendered: Rendered) -> None:
     """The one exception: the webhook's own certificates, by name."""
     for obj in rendered:
         for rule in obj.get("rules", ()) if obj["kind"] in ("Role", "ClusterRole") else ():
-            assert not {"serviceaccounts/token", "pods", "pods/exec"} & set(rule["resources"])
+            assert not {"serviceaccounts/token", "pods/exec"} & set(rule["resources"])
+            if "pods" in rule["resources"]:
+                assert not {"create", "update", "patch"} & set(rule["verbs"])
             assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
             if "secrets" in rule["resources"]:
                 assert obj["kind"] == "Role"
