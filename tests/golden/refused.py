@@ -133,7 +133,6 @@ NOT_BUILT: tuple[Refused, ...] = (
             ("pendingTimeoutSeconds", 60, "60"),
             ("retryPolicy", {"maxRetries": 3}, '{"maxRetries": 3}'),
             ("circuitBreaker", {"failureThreshold": 5}, '{"failureThreshold": 5}'),
-            ("ttlSecondsAfterFinished", 60, "60"),
         )
     ),
     *(

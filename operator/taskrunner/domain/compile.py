@@ -109,6 +109,10 @@ class CompiledTask:
     failed_history_limit: int
     catch_up: CatchUpRule
     max_executions: int | None
+    ttl: int | None
+    """Seconds that executions are kept after they ended; None for no limit but the history's."""
+    job_ttl: int | None
+    """The same for their Jobs, from the template's `ttlSecondsAfterFinished`."""
     timeout: int | None
     job_template: bytes
     """spec.jobTemplate as JSON."""
@@ -165,9 +169,19 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
             DEFAULT_LIMIT if spec.catch_up.limit is None else spec.catch_up.limit,
         ),
         max_executions=spec.max_executions,
+        ttl=spec.ttl_seconds_after_finished,
+        job_ttl=_job_ttl(spec),
         timeout=spec.timeout_seconds,
         job_template=orjson.dumps(spec.job_template),
     )
+
+
+def _job_ttl(spec: ScheduledTaskSpec) -> int | None:
+    """Of a template that nobody has checked yet: the server refuses what is no number, when asked
+    for a Job."""
+    template = spec.job_template.get("spec")
+    found = template.get("ttlSecondsAfterFinished") if isinstance(template, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _entries(spec: ScheduledTaskSpec, key: str, problems: list[Problem]) -> Iterator[Entry]:

@@ -1,37 +1,113 @@
-"""Which finished executions to keep, and which to delete."""
+"""Which finished executions to keep, and which to delete when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from taskrunner.domain.observed import Execution
+from taskrunner.api.v1alpha1.names import LABEL_EXECUTION, LABEL_MANAGED_BY, MANAGER
+from taskrunner.domain.observed import Execution, Job
 
 RECORDS_KEPT: Final = 1
 """Skip and Miss records kept per task; they never push out runs."""
+CANCELLED_KEPT: Final = 1
+"""Cancelled runs kept per task; nothing went wrong with them, and nothing was done."""
+
+MOST_AT_ONCE: Final = 100
+"""Executions deleted by one call: with 56 characters a name, the address stays below the 8 KiB that
+proxies in front of API servers take."""
+
+ENDED: Final = ",".join(
+    f"status.phase!={phase}" for phase in ("", "Pending", "Queued", "Running", "Retrying")
+)
+"""Field selector: what has ended. An `in` is not known to field selectors."""
 
 
 def expendable(
-    executions: Iterable[Execution], *, succeeded: int, failed: int, decided_until: int
+    executions: Iterable[Execution],
+    *,
+    succeeded: int,
+    failed: int,
+    decided_until: int,
+    ttl: int | None = None,
+    now: float = 0,
 ) -> list[Execution]:
-    """The executions to delete, oldest first.
+    """The executions to delete, oldest first: those beyond the limits, and those that ended more
+    than `ttl` seconds ago.
 
     Only what is terminal, and only slots that the server has acknowledged as decided
     (`decided_until`, the watermark in the task's status): a name freed earlier could be taken
     again by a leader that still believes its slot undecided.
     """
-    groups: dict[str, list[Execution]] = {"Succeeded": [], "Failed": [], "": []}
+    groups: dict[str, list[Execution]] = {"Succeeded": [], "Failed": [], "Cancelled": [], "": []}
     for execution in executions:
         if execution.terminal and not execution.deleting:
-            group = execution.phase if execution.phase in ("Succeeded", "Failed") else ""
-            groups[group].append(execution)
-    limits = {"Succeeded": succeeded, "Failed": failed, "": RECORDS_KEPT}
+            groups[execution.phase if execution.phase in groups else ""].append(execution)
+    limits = {"Succeeded": succeeded, "Failed": failed, "Cancelled": CANCELLED_KEPT}
     found: list[Execution] = []
     for group, members in groups.items():
         members.sort(key=_age, reverse=True)
-        found += [e for e in members[limits[group] :] if e.decided_at <= decided_until]
+        limit = limits.get(group, RECORDS_KEPT)
+        kept, beyond = members[:limit], members[limit:]
+        if ttl is not None:
+            beyond += [e for e in kept if _ended(e) + ttl <= now]
+        found += [e for e in beyond if _freed(e, decided_until)]
     return sorted(found, key=_age)
 
 
+def next_expiry(executions: Iterable[Execution], ttl: int | None, now: float) -> int | None:
+    """When the next execution that is kept now has been there for `ttl` seconds."""
+    if ttl is None:
+        return None
+    ends = (_ended(e) + ttl for e in executions if e.terminal and not e.deleting)
+    return min((end for end in ends if end > now), default=None)
+
+
+def job_expiry(execution: Execution, job: Job, ttl: int | None) -> int | None:
+    """When the Job has been there for the `ttlSecondsAfterFinished` of its template; None while
+    its outcome is not recorded, as a Job that is gone by then would count as deleted."""
+    if ttl is None or job.deleting or not execution.terminal or job.owner_uid != execution.uid:
+        return None
+    ended = job.finished_at if job.finished_at is not None else _ended(execution)
+    return ended + ttl if job.finished else None
+
+
+def batches(
+    expendables: Iterable[Execution], present: Iterable[Execution]
+) -> Iterator[list[Execution]]:
+    """Executions of one namespace, in groups that may each be deleted by one call with `selector`.
+
+    A copy that somebody made of an execution, labels and all, would be deleted in its stead, so
+    only names that no other of those `present` carries as its label are deleted together.
+    """
+    # Only who writes the outcome makes an execution match `ENDED`, and the answer to that write
+    # brings its labels: no execution that matches is unknown here.
+    foreign = {e.label for e in present if e.label != e.name}
+    together: list[Execution] = []
+    for execution in expendables:
+        if execution.label != execution.name or execution.name in foreign:
+            yield [execution]
+        else:
+            together.append(execution)
+    for start in range(0, len(together), MOST_AT_ONCE):
+        yield together[start : start + MOST_AT_ONCE]
+
+
+def selector(batch: Iterable[Execution]) -> str:
+    """Label selector of executions that carry their names as labels."""
+    names = ",".join(execution.name for execution in batch)
+    return f"{LABEL_MANAGED_BY}={MANAGER},{LABEL_EXECUTION} in ({names})"
+
+
+def _freed(execution: Execution, decided_until: int) -> bool:
+    """Whether nothing depends on the name any more; only those of slots are locks."""
+    latest = max(execution.nominal, execution.decided_at)
+    return execution.type != "Scheduled" or latest <= decided_until
+
+
+def _ended(execution: Execution) -> int:
+    return execution.finished or execution.decided_at
+
+
 def _age(execution: Execution) -> tuple[int, str]:
-    return (execution.finished or execution.decided_at, execution.name)
+    return (_ended(execution), execution.name)

@@ -47,6 +47,8 @@ class Execution:
     started: int | None
     finished: int | None
     reason: str
+    label: str = ""
+    """Its label `taskrunner.dev/execution`: the name, unless somebody wrote it otherwise."""
 
     @property
     def key(self) -> str:
@@ -131,6 +133,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         started=_instant(status.get("startTime")),
         finished=_instant(status.get("completionTime")),
         reason=status.get("reason", ""),
+        label=(meta.get("labels") or {}).get(names.LABEL_EXECUTION, ""),
     )
 
 

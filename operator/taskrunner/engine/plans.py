@@ -174,5 +174,5 @@ class Plans:
 
     def _forget(self, task_key: str) -> None:
         self._progress.pop(task_key, None)
-        for subject in ("task", "report", "history"):
+        for subject in ("task", "report"):
             self._timetable.forget(Key(subject, task_key))

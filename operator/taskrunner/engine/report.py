@@ -1,4 +1,4 @@
-"""One status patch per task, built whole from what was observed, and clean-up behind it.
+"""One status patch per task, built whole from what was observed.
 
 Starts are reported together with what follows within `interval` seconds; ends and errors at once,
 but for tasks that report more often than that. An idle task is never written.
@@ -16,7 +16,6 @@ import orjson
 from taskrunner.api.v1alpha1.conditions import set_condition
 from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
 from taskrunner.domain.decide import SlotDecision
-from taskrunner.domain.history import expendable
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.domain.status import (
     MISSED_RANGES_KEPT,
@@ -26,9 +25,8 @@ from taskrunner.domain.status import (
     runs_to_come,
 )
 from taskrunner.engine.progress import Progress
-from taskrunner.engine.store import Store, TaskState
-from taskrunner.errors import NotFound
-from taskrunner.ports import SCHEDULED_TASKS, TASK_EXECUTIONS, Api, Obj
+from taskrunner.engine.store import TaskState
+from taskrunner.ports import SCHEDULED_TASKS, Api, Obj
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +62,10 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
 
 
 class Reporter:
-    """Writes statuses of tasks, and deletes executions that are no longer kept."""
+    """Writes statuses of tasks."""
 
-    def __init__(self, api: Api, store: Store) -> None:
+    def __init__(self, api: Api) -> None:
         self._api = api
-        self._store = store
 
     async def report(
         self, state: TaskState, progress: Progress, now: float, timeout: float
@@ -103,33 +100,6 @@ class Reporter:
         state.status = orjson.dumps(obj.get("status") or {})
         state.resource_version = int(obj["metadata"]["resourceVersion"])
         return True
-
-    async def clean_up(self, state: TaskState, progress: Progress, timeout: float) -> None:
-        """Delete the executions beyond the history limits; their Jobs and Leases go with them.
-
-        A crash in between leaves some of them to the next leader.
-        """
-        task = state.compiled
-        if task is None:
-            return
-        for execution in expendable(
-            state.executions.values(),
-            succeeded=task.successful_history_limit,
-            failed=task.failed_history_limit,
-            decided_until=progress.acknowledged,
-        ):
-            try:
-                await self._api.delete(
-                    TASK_EXECUTIONS,
-                    execution.namespace,
-                    execution.name,
-                    uid=execution.uid,
-                    propagation="Background",
-                    timeout=timeout,
-                )
-            except NotFound:
-                log.debug("execution %s was deleted by somebody else", execution.key)
-            self._store.drop_execution(execution.key, execution.uid)
 
 
 def _conditions(

@@ -8,7 +8,7 @@ For one term of leadership. Woken by watches and by the agenda, never by polling
 4. Claim and launch: `Runs` takes an execution one step further: run Lease, Job.
 5. Follow: Job events come back to the execution; its outcome is recorded.
 6. Report: one patch of the task's status; the watermark goes up in it.
-7. Clean up: executions beyond the history limits go.
+7. Clean up: executions beyond the history limits go, in the background.
 
 Every step looks at the present state only, so that a step which failed, or whose process died, is
 done again by whoever looks next.
@@ -22,6 +22,7 @@ from typing import Final
 
 from taskrunner.domain.lifecycle import Wait
 from taskrunner.engine.gate import Gate
+from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.plans import Plans
 from taskrunner.engine.report import Reporter
@@ -74,7 +75,10 @@ class Cycle:
             metrics,
             report_within=status_interval,
         )
-        self._reporter = Reporter(api, store)
+        self._reporter = Reporter(api)
+        self._history = History(
+            api, clock, store, self._launcher, self._timetable, self._plans.progress
+        )
         self._failures: dict[Key, int] = {}
         self._queue: WorkQueue | None = None
 
@@ -142,7 +146,7 @@ class Cycle:
             case "report":
                 await self._handle_report(key)
             case "history":
-                await self._handle_history(key)
+                await self._history.handle(key.name)
 
     # --- executions -----------------------------------------------------------------------------
 
@@ -176,7 +180,7 @@ class Cycle:
         since = self._clock.now() - progress.reported_at
         self._timetable.within(Key("report", task_key), max(0.0, self._interval - since))
 
-    # --- statuses and history -------------------------------------------------------------------
+    # --- statuses ------------------------------------------------------------------------------
 
     async def _handle_report(self, key: Key) -> None:
         state = self._store.tasks.get(key.name)
@@ -184,10 +188,4 @@ class Cycle:
         if state is None or progress is None or state.deleting:
             return
         await self._reporter.report(state, progress, self._clock.now(), self._launcher.timeout())
-        self._wake(Key("history", key.name))
-
-    async def _handle_history(self, key: Key) -> None:
-        state = self._store.tasks.get(key.name)
-        progress = self._plans.progress(key.name)
-        if state is not None and progress is not None and not state.deleting:
-            await self._reporter.clean_up(state, progress, self._launcher.timeout())
+        self._history.note(state)

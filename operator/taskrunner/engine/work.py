@@ -14,7 +14,8 @@ telling people about it, then cleaning up."""
 
 
 class Key(NamedTuple):
-    """What to look at: `namespace/name` of a task or of an execution, and with which question."""
+    """What to look at, and with which question: `namespace/name` of a task or of an execution; for
+    history, a namespace."""
 
     subject: Subject
     name: str

@@ -514,11 +514,12 @@ class ScheduledTaskSpec(SpecModel):
     circuit_breaker: Annotated[CircuitBreaker | None, NotBuilt()] = Field(
         None, description="Stop starting runs when the task keeps failing.", examples=[{}]
     )
-    ttl_seconds_after_finished: Annotated[int | None, NotBuilt()] = Field(
+    ttl_seconds_after_finished: int | None = Field(
         None,
         ge=0,
         le=_INT32,
-        description="Delete finished executions after so many seconds.",
+        description="Delete executions so many seconds after they ended, also those that the"
+        " history limits would keep. Default: only the history limits hold.",
         examples=[2_592_000],
     )
 
