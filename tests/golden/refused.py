@@ -108,6 +108,7 @@ _LABEL = (
     " with a letter or digit at both ends."
 )
 _LONG = "a" * 53
+_SECRET = {"name": "ci", "key": "token"}
 _SLOT = "good-1767225600"
 _RESERVED = (
     "Names that end in ten digits are reserved for slots."
@@ -125,7 +126,6 @@ NOT_BUILT: tuple[Refused, ...] = (
             " remove the field",
         )
         for name, value, shown in (
-            ("parameters", [{"name": "SUITE"}], '[{"name": "SUITE"}]'),
             ("priority", 500, "500"),
             ("maxConcurrent", 1, "1"),
             ("queue", {"maxLength": 10}, '{"maxLength": 10}'),
@@ -398,6 +398,85 @@ TASKS: tuple[Refused, ...] = (
         "spec.schedules[0].arguments: Invalid value: names of arguments become environment"
         " variables; write letters, digits and underscores, not beginning with a digit, at most"
         " 128 characters",
+    ),
+    task(
+        "parameters whose fields do not go together",
+        {
+            "parameters": [
+                {"name": "TOKEN", "default": "x", "valueFrom": {"secretKeyRef": _SECRET}},
+                {"name": "KEY", "type": "integer", "valueFrom": {"secretKeyRef": _SECRET}},
+                {"name": "SUITE", "minimum": 1},
+                {"name": "COUNT", "type": "integer", "minimum": 3, "maximum": 2},
+                {"name": "BOTH", "valueFrom": {}},
+            ]
+        },
+        [
+            "spec.parameters[0].default: A value from a Secret or ConfigMap has no default."
+            " Remove default or valueFrom.",
+            "spec.parameters[1].valueFrom: taskrunner never reads the value of a Secret or"
+            " ConfigMap, so it cannot check it. Remove type, enum, minimum and maximum.",
+            'spec.parameters[2].type "string": minimum and maximum are for numbers.'
+            " Write type: integer or type: number, or remove them.",
+            'spec.parameters[3].maximum "2": It is less than minimum.'
+            " Write a larger maximum or remove one of them.",
+            "spec.parameters[4].valueFrom: Neither is set."
+            " Set exactly one of secretKeyRef and configMapKeyRef.",
+        ],
+        [
+            "spec.parameters[0].default: Invalid value: a value from a Secret or ConfigMap has no"
+            " default; remove default or valueFrom",
+            "spec.parameters[1].valueFrom: Invalid value: taskrunner never reads the value of a"
+            " Secret or ConfigMap, so it cannot check it; remove type, enum, minimum and maximum",
+            "spec.parameters[2].type: Invalid value: minimum and maximum are for numbers; write"
+            " type: integer or type: number, or remove them",
+            "spec.parameters[3].maximum: Invalid value: maximum must not be less than minimum;"
+            " write a larger maximum or remove one of them",
+            "spec.parameters[4].valueFrom: Invalid value: set exactly one of secretKeyRef and"
+            " configMapKeyRef",
+        ],
+    ),
+    task(
+        "parameters with names that cannot be",
+        {
+            "parameters": [
+                {"name": "1st"},
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "Bad", "key": "a key"}}},
+            ]
+        },
+        [
+            'spec.parameters[0].name "1st": This cannot be the name of an environment variable.'
+            " Write letters, digits and underscores, not beginning with a digit, at most 128"
+            " characters.",
+            'spec.parameters[1].valueFrom.secretKeyRef.name "Bad": This is not a valid name of an'
+            " object. Write lower-case letters, digits, hyphens and dots.",
+            'spec.parameters[1].valueFrom.secretKeyRef.key "a key": A Secret or ConfigMap cannot'
+            " have such a key. Write letters, digits, hyphens, underscores and dots.",
+        ],
+        [
+            "spec.parameters[0].name in body should match",
+            "spec.parameters[1].valueFrom.secretKeyRef.name in body should match",
+            "spec.parameters[1].valueFrom.secretKeyRef.key in body should match",
+        ],
+    ),
+    task(
+        "a parameter that is there twice",
+        {"parameters": [{"name": "A"}, {"name": "A"}]},
+        'spec.parameters[1].name "A": Another parameter has the same name.'
+        " Give each parameter a name of its own.",
+        "spec.parameters[1]: Duplicate value",
+    ),
+    task(
+        "a default that is not text",
+        {"parameters": [{"name": "COUNT", "type": "integer", "default": 3}]},
+        'spec.parameters[0].default "3": This is not text. Put it in quotes: "3".',
+        "spec.parameters[0].default in body must be of type string",
+    ),
+    task(
+        "a type of parameters that does not exist",
+        {"parameters": [{"name": "COUNT", "type": "int"}]},
+        'spec.parameters[0].type "int": This is not one of the values that the field takes.'
+        " Write string, integer, number or boolean.",
+        'spec.parameters[0].type: Unsupported value: "int"',
     ),
     _refused(
         "a name without room for the suffix",

@@ -9,6 +9,7 @@ from typing import Final
 
 import orjson
 
+from taskrunner.api.v1alpha1.names import ANNOTATION_REQUESTED_BY
 from taskrunner.api.v1alpha1.scheduled_task import (
     CatchUpPolicy,
     ConcurrencyPolicy,
@@ -22,6 +23,7 @@ from taskrunner.domain.calendar_placement import CalendarUse
 from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
 from taskrunner.domain.naming import schedule_part
+from taskrunner.domain.parameters import Parameters, compile_parameters, schedule_problems
 from taskrunner.domain.timeline import DstPolicy, IntervalTimeline, Timeline, once, once_local
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
@@ -114,6 +116,10 @@ class CompiledTask:
     job_ttl: int | None
     """The same for their Jobs, from the template's `ttlSecondsAfterFinished`."""
     timeout: int | None
+    parameters: Parameters
+    """What arguments its runs take."""
+    requested_by: str
+    """Who asked for what the task does now, as stamped at admission; empty when nobody knows."""
     job_template: bytes
     """spec.jobTemplate as JSON."""
 
@@ -135,6 +141,8 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
     problems = list(task.problems())
     entries = tuple(_entries(spec, key, problems))
     uses = tuple(_calendar_uses(spec, namespace, calendars, problems))
+    parameters, wrong = compile_parameters(spec.parameters, spec.job_template)
+    problems += wrong or schedule_problems(spec, parameters)
     if not problems:
         problems += _name_clashes(entries)
         problems += _too_dense(uses, entries, created)
@@ -172,6 +180,8 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         ttl=spec.ttl_seconds_after_finished,
         job_ttl=_job_ttl(spec),
         timeout=spec.timeout_seconds,
+        parameters=parameters,
+        requested_by=meta.annotations.get(ANNOTATION_REQUESTED_BY, "")[:1024],
         job_template=orjson.dumps(spec.job_template),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.observed import Execution
+from taskrunner.domain.parameters import EnvVar, containers_of
 
 SCHEDULED_TIMESTAMP: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 """Set on Jobs as the CronJob controller does (KEP-4026), because programs read it."""
@@ -47,13 +48,15 @@ def labels_for(task: str, execution: str) -> dict[str, str]:
     }
 
 
-def job_manifest(template: bytes, execution: Execution, name: str) -> dict[str, Any]:
+def job_manifest(
+    template: bytes, execution: Execution, name: str, *, environment: Sequence[EnvVar] = ()
+) -> dict[str, Any]:
     """The Job of one attempt.
 
     - The template's own metadata and spec are kept, our labels win over equal keys.
     - `ttlSecondsAfterFinished` is taken out: a Job stays until its outcome is recorded.
-    - Arguments reach every container as environment variables; Kubernetes expands `$(NAME)` in
-      command and args itself.
+    - Every container gets `environment`: what parameters and arguments come to. Kubernetes expands
+      `$(NAME)` in command and args itself.
     """
     given: dict[str, Any] = orjson.loads(template)
     meta: dict[str, Any] = given.get("metadata") or {}
@@ -63,8 +66,8 @@ def job_manifest(template: bytes, execution: Execution, name: str) -> dict[str, 
     pod: dict[str, Any] = spec.setdefault("template", {})
     pod_meta: dict[str, Any] = pod.get("metadata") or {}
     pod["metadata"] = {**pod_meta, "labels": {**(pod_meta.get("labels") or {}), **ours}}
-    if execution.arguments:
-        _add_environment(pod.get("spec") or {}, execution.arguments)
+    if environment:
+        _add_environment(pod.get("spec") or {}, environment)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -102,10 +105,9 @@ def trial_manifest(namespace: str, task: str, template: Mapping[str, Any]) -> di
     }
 
 
-def _add_environment(pod_spec: dict[str, Any], arguments: tuple[tuple[str, str], ...]) -> None:
-    """Arguments replace variables of the same name, and come first so that others may use them."""
-    given = dict(arguments)
-    for field in ("initContainers", "containers"):
-        for container in pod_spec.get(field) or ():
-            kept = [v for v in container.get("env") or () if v.get("name") not in given]
-            container["env"] = [{"name": k, "value": v} for k, v in arguments] + kept
+def _add_environment(pod_spec: dict[str, Any], environment: Sequence[EnvVar]) -> None:
+    """They replace variables of the same name, and come first so that others may use them."""
+    given = {variable["name"] for variable in environment}
+    for container in containers_of(pod_spec):
+        kept = [v for v in container.get("env") or () if v.get("name") not in given]
+        container["env"] = [*environment, *kept]

@@ -11,6 +11,7 @@ from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.observed import Execution, Job
+from taskrunner.domain.parameters import Parameters
 
 RUNNING_AFTER_SECONDS: Final = 1
 """A run that ends sooner goes from Pending straight to its outcome: one write less."""
@@ -106,6 +107,17 @@ def name_collision(job_name: str) -> Finish:
         f'A Job "{job_name}" exists already and does not belong to this execution. It was left '
         "alone; delete or rename it, then run the task again.",
     )
+
+
+def invalid_arguments(execution: Execution, parameters: Parameters) -> Finish | None:
+    """The outcome when the arguments do not fit the task as it is now; None when they do. It is
+    asked at the start: what fitted at admission may not fit any more."""
+    found = parameters.problems(dict(execution.arguments), "spec.arguments")
+    text = " ".join(str(problem) for problem in found)
+    if not text:
+        return None
+    message = f"The arguments do not fit the task. {text}"
+    return Finish("Failed", ExecutionReason.INVALID_ARGUMENTS, message)
 
 
 def _follow(execution: Execution, job: Job, now: int) -> Step:

@@ -112,7 +112,8 @@ class Launcher:
         Job that belongs to the execution; the next leader finds it by its owner reference.
         """
         name = job_name(execution.name, attempt)
-        body = job_manifest(task.job_template, execution, name)
+        environment = task.parameters.environment(dict(execution.arguments))
+        body = job_manifest(task.job_template, execution, name, environment=environment)
         try:
             obj = await self._api.create(JOBS, execution.namespace, body, timeout=self.timeout())
         except AlreadyExists:
@@ -174,6 +175,8 @@ class Launcher:
             spec["notBefore"] = format_instant(slot.start)
         if slot.arguments:
             spec["arguments"] = dict(slot.arguments)
+        if task.requested_by:
+            spec["requestedBy"] = {"username": task.requested_by}
         return {
             "apiVersion": TASK_EXECUTIONS.api_version,
             "kind": TASK_EXECUTIONS.kind,

@@ -12,6 +12,7 @@ from taskrunner.domain.lifecycle import (
     Launch,
     MarkRunning,
     Wait,
+    invalid_arguments,
     job_deleted,
     next_step,
 )
@@ -101,6 +102,10 @@ class Runs:
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None
         assert state.compiled is not None
+        unfit = invalid_arguments(execution, state.compiled.parameters)
+        if unfit is not None:
+            await self._finish(execution, unfit, state)
+            return
         await self._launcher.claim_run(execution)
         try:
             collision = await self._launcher.create_job(state.compiled, execution, attempt)

@@ -44,6 +44,8 @@ class ExecutionReason(StrEnum):
     NAME_COLLISION = "NameCollision"
     TASK_NOT_FOUND = "TaskNotFound"
     INVALID_SPEC = "InvalidSpec"
+    INVALID_ARGUMENTS = "InvalidArguments"
+    """They do not fit the parameters of the task as it is now."""
     RETRIES_EXHAUSTED = "RetriesExhausted"
     TIMED_OUT = "TimedOut"
     PENDING_TIMED_OUT = "PendingTimedOut"

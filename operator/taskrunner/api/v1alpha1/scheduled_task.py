@@ -30,6 +30,7 @@ from taskrunner.api.v1alpha1.common import (
     wrong,
 )
 from taskrunner.api.v1alpha1.names import TASK_NAME_MAX
+from taskrunner.api.v1alpha1.parameters import Parameter
 from taskrunner.errors import Problem
 
 ConcurrencyPolicy = Literal["Allow", "Forbid", "Replace", "Queue"]
@@ -228,38 +229,6 @@ class CatchUp(SpecModel):
         description="With All: run at most so many missed slots, the latest ones. 1 to 1000."
         " Default: 100.",
         examples=[10],
-    )
-
-
-class ParameterValueFrom(SpecModel):
-    """Where the kubelet takes the value from; the operator never reads it."""
-
-    secret_key_ref: dict[str, str] = Field(
-        description="Name and key of a Secret in this namespace.",
-        max_length=2,
-        examples=[{"name": "ci", "key": "token"}],
-    )
-
-
-class Parameter(SpecModel):
-    """Definition of one argument that runs of the task take."""
-
-    name: str = Field(
-        max_length=128,
-        description="Name of the environment variable that carries the value.",
-        examples=["SUITE"],
-    )
-    type: Literal["string", "integer", "boolean"] = Field(
-        "string", description="Type of the value. Default: string.", examples=["string"]
-    )
-    enum: Items[str] = Field(
-        (), max_length=50, description="The values that are allowed. Default: any.", examples=[[]]
-    )
-    default: str | None = Field(
-        None, max_length=4096, description="Value when none is given.", examples=["smoke"]
-    )
-    value_from: ParameterValueFrom | None = Field(
-        None, description="Take the value from a Secret.", examples=[{}]
     )
 
 
@@ -470,12 +439,14 @@ class ScheduledTaskSpec(SpecModel):
         examples=[{"policy": "Last", "windowSeconds": 3600}],
     )
 
-    parameters: Annotated[Items[Parameter], NotBuilt()] = Field(
+    parameters: Items[Parameter] = Field(
         (),
         max_length=50,
-        description="Definitions of the arguments that runs take.",
+        description="What arguments runs take: their types, values and defaults, and variables from"
+        " Secrets and ConfigMaps. They reach each container as environment variables. At most 50."
+        " Default: any argument, as text.",
         json_schema_extra=keyed("name"),
-        examples=[[{"name": "SUITE"}]],
+        examples=[[{"name": "SUITE", "enum": ["smoke", "full"], "default": "smoke"}]],
     )
     priority: Annotated[int | None, NotBuilt()] = Field(
         None,
@@ -537,6 +508,13 @@ class ScheduledTaskSpec(SpecModel):
                 name,
                 "Another entry has the same name.",
                 "Give each entry a name of its own.",
+            )
+        for position, name in repeated(entry.name for entry in self.parameters):
+            yield Problem(
+                f"parameters[{position}].name",
+                name,
+                "Another parameter has the same name.",
+                "Give each parameter a name of its own.",
             )
         for position, name in repeated(entry.name for entry in self.calendars):
             yield Problem(

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from taskrunner.api.v1alpha1.common import (
-    SET,
     STORED,
     Arguments,
     Conditions,
@@ -105,8 +104,7 @@ class RequestedBy(SpecModel):
     groups: Items[str] = Field(
         (),
         max_length=256,
-        description="Groups of the user.",
-        json_schema_extra=SET,
+        description="Groups of the user; left out when there are more than 256.",
         examples=[["system:authenticated"]],
     )
 
@@ -204,7 +202,8 @@ class TaskExecutionSpec(SpecModel):
     )
     requested_by: RequestedBy | None = Field(
         None,
-        description="Who asked for the run. Set at admission, not by the user.",
+        description="Who asked for the run: its creator, or for a slot, who last changed the task."
+        " Set at admission or by the operator, not by the user.",
         examples=[{"username": "jane"}],
     )
     writer: Writer | None = Field(
