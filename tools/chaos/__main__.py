@@ -25,12 +25,12 @@ from chaos.load import NAMESPACES, Task, tasks
 from chaos.replicas import Replica
 from chaos.report import Recorded, Report
 from chaos.verdict import judge
-from taskrunner.errors import ApiError
+from taskrunner.errors import ApiError, Transient
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import from_kubeconfig
 from taskrunner.kube.reflector import Reflector
-from taskrunner.ports import JOBS, SCHEDULED_TASKS, TASK_EXECUTIONS
+from taskrunner.ports import JOBS, SCHEDULED_TASKS, TASK_EXECUTIONS, Obj
 from testbed import Cluster, ClusterSpec
 
 _SETTLE_SECONDS = 180.0
@@ -78,7 +78,7 @@ async def run(cluster: Cluster, directory: Path, options: argparse.Namespace) ->
         ]
         born = {}
         for task in load:
-            obj = await client.create(SCHEDULED_TASKS, task.namespace, task.manifest())
+            obj = await _create(client, task)
             born[task.key] = seconds(obj["metadata"]["creationTimestamp"])
         ledger.say(f"{len(load)} tasks applied; {len(replicas)} replicas")
         await asyncio.sleep(_WARM_UP_SECONDS)
@@ -93,6 +93,15 @@ async def run(cluster: Cluster, directory: Path, options: argparse.Namespace) ->
     ledger.audit(await asyncio.to_thread(lambda: list(cluster.audit_events(writes=True))))
     verdict = judge(load, born, decided, ledger)
     return Report(options, verdict, recorded, ledger, memory, restarts)
+
+
+async def _create(client: ApiClient, task: Task) -> Obj:
+    """Policies and definitions that were just made are not all known to the server at once."""
+    while True:
+        try:
+            return await client.create(SCHEDULED_TASKS, task.namespace, task.manifest())
+        except Transient:
+            await asyncio.sleep(0.5)
 
 
 async def _break_things(field: Field, options: argparse.Namespace) -> list[Recorded]:

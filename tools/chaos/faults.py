@@ -52,8 +52,11 @@ class Field:
         self, resource: Resource, count: int, choose: Callable[[Obj], bool]
     ) -> list[Obj]:
         """A few objects of a kind in the tasks' namespaces."""
-        namespace = self.rng.choice(NAMESPACES)
-        found = [o for o in await self.client.list(resource, namespace=namespace) if choose(o)]
+        found = [
+            obj
+            for obj in await self.client.list(resource)
+            if obj["metadata"]["namespace"] in NAMESPACES and choose(obj)
+        ]
         return self.rng.sample(found, min(count, len(found)))
 
     async def remove(self, resource: Resource, objects: Iterable[Obj]) -> int:
