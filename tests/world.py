@@ -16,13 +16,16 @@ from fakes.clock import FakeClock, settle
 from fakes.server import FakeServer
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
 from taskrunner.kube.reflector import Reflector
 from taskrunner.metrics import Metrics
 from taskrunner.ports import (
     CALENDARS,
+    EVENTS,
     JOBS,
+    PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
     Obj,
@@ -81,6 +84,12 @@ class Replica:
             Reflector(self.api, clock, resource, sink, rng=lambda: 0.5)
             for resource, sink in sinks.items()
         ]
+        self._watches += [
+            Reflector(self.api, clock, PODS, PodSink(self.store), trim=slim_pod, rng=lambda: 0.5),
+            Reflector(
+                self.api, clock, EVENTS, NoticeSink(self.store), trim=slim_notice, rng=lambda: 0.5
+            ),
+        ]
 
     async def watch(self) -> None:
         """Keep the caches up to date, as a standby does."""
@@ -115,6 +124,60 @@ class Replica:
         self._tasks.clear()
 
 
+class Pods:
+    """The pods of Jobs, as the scheduler and a kubelet write them."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+        self.stuck: dict[str, Obj] = {}
+        """Status of the pods of a task that do not get on."""
+        self.refused: set[str] = set()
+        """Tasks whose Jobs get no pod."""
+        self.ends: dict[str, Obj] = {}
+        """How the container of a task's pods ends: exitCode, reason, message."""
+        self.late: float = 0.0
+        """Seconds after the Job's end at which the watch tells of the pod's."""
+
+    def create(self, job: Obj, now: str) -> str:
+        """A pod of the Job; its name."""
+        meta, template = job["metadata"], job["spec"]["template"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
+        body = {
+            "metadata": {
+                "name": f"{meta['name']}-x7k2p",
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [owner | {"controller": True}],
+            },
+            "spec": template["spec"],
+        }
+        name: str = self._server.create(PODS, meta["namespace"], body)["metadata"]["name"]
+        task = meta["labels"]["taskrunner.dev/task"]
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now}
+        running = {"phase": "Running", **_container({"running": {"startedAt": now}})}
+        self.write(
+            meta["namespace"], name, self.stuck.get(task, running | {"conditions": [scheduled]})
+        )
+        return name
+
+    def end(self, job: Obj, name: str, *, failed: bool, started: str, now: str) -> None:
+        """The pod has ended."""
+        task = job["metadata"]["labels"]["taskrunner.dev/task"]
+        code = {"exitCode": 1, "reason": "Error"} if failed else {"exitCode": 0}
+        ended = {**code, **self.ends.get(task, {}), "startedAt": started, "finishedAt": now}
+        phase = "Failed" if failed else "Succeeded"
+        status = {"phase": phase, **_container({"terminated": ended})}
+        self.write(job["metadata"]["namespace"], name, status)
+
+    def write(self, namespace: str, name: str, status: Obj) -> None:
+        """Set the status of a pod, if it is there."""
+        if name in self._server.objects(PODS):
+            self._server.patch(PODS, namespace, name, {"status": status}, subresource="status")
+
+
+def _container(state: Obj) -> Obj:
+    return {"containerStatuses": [{"name": "main", "state": state}]}
+
+
 class World:
     """Server, clock, Job controller and replicas."""
 
@@ -125,6 +188,7 @@ class World:
         """Seconds that Jobs of a task run; None for ever. Default: 3."""
         self.fail: set[str] = set()
         """Tasks whose Jobs fail."""
+        self.pods = Pods(self.server)
         self.jobs_created: list[str] = []
         self._replicas: list[Replica] = []
         self._controller: asyncio.Task[None] | None = None
@@ -216,14 +280,26 @@ class World:
     async def _run(self, job: Obj) -> None:
         task = job["metadata"].get("labels", {}).get("taskrunner.dev/task", "")
         started = format_instant(self.clock.now())
-        if not self._set_job_status(job, {"startTime": started, "active": 1, "ready": 1}):
+        if task in self.pods.refused:
+            return
+        pod = self.pods.create(job, started)
+        stuck = task in self.pods.stuck
+        ready = 0 if stuck else 1
+        if not self._set_job_status(job, {"startTime": started, "active": 1, "ready": ready}):
             return
         seconds = self.run_for.get(task, 3)
-        if seconds is None:
+        if seconds is None or stuck:
             return
         await self.clock.sleep(seconds)
-        now = format_instant(self.clock.now())
-        failed = task in self.fail
+        failed, now = task in self.fail, format_instant(self.clock.now())
+        if not self.pods.late:
+            self.pods.end(job, pod, failed=failed, started=started, now=now)
+        self._end_job(job, started, now, failed=failed)
+        if self.pods.late:
+            await self.clock.sleep(self.pods.late)
+            self.pods.end(job, pod, failed=failed, started=started, now=now)
+
+    def _end_job(self, job: Obj, started: str, now: str, *, failed: bool) -> None:
         condition = {
             "type": "Failed" if failed else "Complete",
             "status": "True",
@@ -235,7 +311,10 @@ class World:
                 "message": "Job has reached the specified backoff limit",
             }
         done: Obj = {"startTime": started, "active": 0, "ready": 0, "conditions": [condition]}
-        self._set_job_status(job, done if failed else done | {"completionTime": now})
+        if failed:
+            self._set_job_status(job, done | {"failed": 1})
+        else:
+            self._set_job_status(job, done | {"succeeded": 1, "completionTime": now})
 
     def _set_job_status(self, job: Obj, status: Obj) -> bool:
         meta = job["metadata"]

@@ -71,6 +71,8 @@ PROBLEMS: Final = frozenset(
 )
 """All reasons of this module."""
 
+_PREEMPTION: Final = re.compile(r"\s*(no new claims to deallocate,\s*)?preemption: .*$", re.DOTALL)
+"""Why other pods are not pushed aside for it: of no use to who reads on."""
 _POD_NAME: Final = re.compile(r'^(Error creating: )?(pods "[^"]*" is forbidden: )?')
 _ACCOUNT: Final = re.compile(r'serviceaccount "([^"]*)" not found')
 _REFUSALS: Final[tuple[tuple[str, str], ...]] = (
@@ -105,15 +107,16 @@ def problem_of(pod: Pod, notice: Notice | None) -> Waiting | None:
             since = container.finished if container.finished is not None else begun
             return Waiting(reason, _container_words(container, reason), since)
     if pod.unschedulable:
+        said = _PREEMPTION.sub("", pod.unschedulable)
         message = (
-            f"No node takes the pod: {_cut(pod.unschedulable)} Lower the pod's requests, correct "
+            f"No node takes the pod: {_cut(said)} Lower the pod's requests, correct "
             "its node selector, affinity or tolerations, or add nodes."
         )
         since = pod.unschedulable_since
         return Waiting(
             ExecutionReason.UNSCHEDULABLE, message, pod.created if since is None else since
         )
-    if notice is not None and pod.phase == "Pending":
+    if notice is not None and pod.phase == "Pending" and not pod.mounted:
         message = (
             f"The pod's volumes cannot be mounted: {_cut(notice.message)} Create what is missing, "
             "or correct the volumes in the pod template; the kubelet tries again."
@@ -163,16 +166,21 @@ def _container_words(container: Container, reason: ExecutionReason) -> str:
                 f'"{container.image}" is not the name of an image ({name}): {said} Correct it in '
                 "the pod template, and run the task again."
             )
+        case ExecutionReason.CREATE_CONTAINER_CONFIG_ERROR if "runAsNonRoot" in said:
+            return (
+                f"The {name} cannot be set up: {said} Set securityContext.runAsUser in the pod "
+                "template to a user other than 0, or use an image that has one."
+            )
         case ExecutionReason.CREATE_CONTAINER_CONFIG_ERROR:
             return (
                 f"The {name} cannot be set up: {said} Create the ConfigMap, Secret or key that is "
-                "missing, or correct the pod template; the kubelet tries again."
+                "missing, or correct its name in the pod template; the kubelet tries again."
             )
         case ExecutionReason.CRASH_LOOP_BACK_OFF:
             ended = f" (exit code {container.exit_code})" if container.exit_code else ""
             return (
-                f"The {name} fails again and again{ended}: {said} See `kubectl logs` of the pod; "
-                "with restartPolicy Never each failure counts at once."
+                f"The {name} fails again and again{ended}: {said} Look at its logs; with "
+                "restartPolicy: Never the first failure ends the attempt."
             )
         case _:
             return (

@@ -74,6 +74,8 @@ class Pod:
     unschedulable: str
     """What the scheduler says while no node takes it."""
     unschedulable_since: int | None
+    mounted: bool
+    """Its volumes are there, and its sandbox (KEP-3085)."""
     containers: tuple[Container, ...]
     """The main one first, then the others, then init containers; sidecars are left out."""
     progress: Progress | None
@@ -101,7 +103,7 @@ def pod_from(obj: Mapping[str, Any]) -> Pod:
     annotations: Mapping[str, str] = meta.get("annotations") or {}
     reason, message = status.get("reason", ""), status.get("message", "")
     scheduled: int | None = None
-    unschedulable, unschedulable_since, disrupted = "", None, False
+    unschedulable, unschedulable_since, disrupted, mounted = "", None, False, False
     for condition in status.get("conditions") or ():
         holds = condition["status"] == "True"
         if condition["type"] == "PodScheduled":
@@ -110,6 +112,8 @@ def pod_from(obj: Mapping[str, Any]) -> Pod:
             elif condition.get("reason") == "Unschedulable":
                 unschedulable = condition.get("message", "")
                 unschedulable_since = _instant(condition.get("lastTransitionTime"))
+        elif condition["type"] == "PodReadyToStartContainers":
+            mounted = holds
         elif condition["type"] == "DisruptionTarget" and holds:
             disrupted = True
             reason = reason or condition.get("reason", "")
@@ -131,6 +135,7 @@ def pod_from(obj: Mapping[str, Any]) -> Pod:
         scheduled=scheduled,
         unschedulable=unschedulable,
         unschedulable_since=unschedulable_since,
+        mounted=mounted,
         containers=_containers(spec, status, annotations.get(_DEFAULT_CONTAINER, "")),
         progress=progress_from(annotations.get(names.ANNOTATION_PROGRESS)),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from taskrunner.domain.observed import Execution, Job
@@ -27,7 +28,7 @@ class Pods:
         """By the execution's key, then by uid."""
         self._key_of: dict[str, str] = {}
         """The execution's key, by the uid of the pod."""
-        self._notices: OrderedDict[str, Notice] = OrderedDict()
+        self.notices: OrderedDict[str, Notice] = OrderedDict()
         """By the uid of the Job or pod; the oldest go first."""
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class Pods:
         if job is None:
             return facts(())
         mine = [p for p in self._of.get(job.execution_key, {}).values() if p.job_uid == job.uid]
-        return facts(mine, finished=job.finished, job_uid=job.uid, notices=self._notices)
+        return facts(mine, finished=job.finished, job_uid=job.uid, notices=self.notices)
 
     def put(self, pod: Pod) -> bool:
         """Note a pod unless a newer version is known; True when it says something new."""
@@ -67,15 +68,21 @@ class Pods:
         """The execution has ended, or is gone."""
         for pod in self._of.pop(execution_key, {}).values():
             self._key_of.pop(pod.uid, None)
-            self._notices.pop(pod.uid, None)
-            self._notices.pop(pod.job_uid, None)
+            self.notices.pop(pod.uid, None)
+            self.notices.pop(pod.job_uid, None)
 
     def notice(self, notice: Notice) -> None:
-        """Note what an event said; of a Job or pod only the last is kept."""
-        self._notices[notice.about] = notice
-        self._notices.move_to_end(notice.about)
-        if len(self._notices) > _NOTICES:
-            self._notices.popitem(last=False)
+        """Note what an event said; of a Job or pod only the last is kept, and when it began: each
+        refused pod has a name, and so an event, of its own."""
+        known = self.notices.get(notice.about)
+        if known is not None:
+            if known.last > notice.last:
+                return
+            notice = replace(notice, first=min(known.first, notice.first))
+        self.notices[notice.about] = notice
+        self.notices.move_to_end(notice.about)
+        if len(self.notices) > _NOTICES:
+            self.notices.popitem(last=False)
 
     def execution_of(self, pod_uid: str) -> str:
         """The key of the execution that a pod belongs to; empty when the pod is not known."""
