@@ -56,6 +56,13 @@ class Settings(BaseModel):
     status_interval: float = Field(
         10, ge=0, le=300, description="Least time between two routine status updates of a task."
     )
+    default_retry_count: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="How often a failed run is retried where its task has no"
+        " retryPolicy.maxRetries.",
+    )
     probe_port: int = Field(
         8080, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; 0 for any."
     )

@@ -144,7 +144,7 @@ def test_what_the_schema_finds_is_refused_at_apply(team: Team) -> None:
         ({"schedul": "* * * * *"}, 'unknown field "spec.schedul"'),
         ({"suspend": "yes"}, "spec.suspend"),
         ({"schedule": "* * * * *", "schedules": every(5)}, "only one of schedule and schedules"),
-        ({"retryPolicy": {"maxRetries": 1}}, "not supported"),
+        ({"retryPolicy": {"maxRetries": 11}}, "spec.retryPolicy.maxRetries"),
     ):
         with pytest.raises(CommandError) as error:
             team.apply(task("refused", **spec))

@@ -129,9 +129,6 @@ NOT_BUILT: tuple[Refused, ...] = (
             ("priority", 500, "500"),
             ("maxConcurrent", 1, "1"),
             ("queue", {"maxLength": 10}, '{"maxLength": 10}'),
-            ("timeoutSeconds", 60, "60"),
-            ("pendingTimeoutSeconds", 60, "60"),
-            ("retryPolicy", {"maxRetries": 3}, '{"maxRetries": 3}'),
             ("circuitBreaker", {"failureThreshold": 5}, '{"failureThreshold": 5}'),
         )
     ),

@@ -137,8 +137,7 @@ def test_calendars_that_leave_a_run_are_not_told() -> None:
 def test_runs_more_frequent_than_their_timeout_under_forbid(
     schedule: str, timeout: int | None, policy: str, warned: bool
 ) -> None:
-    # timeoutSeconds is refused by this version when it is parsed, so it is set behind that.
-    made = replace(task(schedule=schedule, concurrencyPolicy=policy), timeout=timeout)
+    made = task(schedule=schedule, concurrencyPolicy=policy, timeoutSeconds=timeout)
     found = told(made)
     assert bool(found) == warned
     if warned:

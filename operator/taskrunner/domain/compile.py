@@ -13,6 +13,7 @@ from taskrunner.api.v1alpha1.names import ANNOTATION_REQUESTED_BY
 from taskrunner.api.v1alpha1.scheduled_task import (
     CatchUpPolicy,
     ConcurrencyPolicy,
+    RetryPolicy,
     Schedule,
     ScheduledTask,
     ScheduledTaskSpec,
@@ -24,6 +25,7 @@ from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
 from taskrunner.domain.naming import schedule_part
 from taskrunner.domain.parameters import Parameters, compile_parameters, schedule_problems
+from taskrunner.domain.retry import RetryRule
 from taskrunner.domain.timeline import DstPolicy, IntervalTimeline, Timeline, once, once_local
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
@@ -116,6 +118,12 @@ class CompiledTask:
     job_ttl: int | None
     """The same for their Jobs, from the template's `ttlSecondsAfterFinished`."""
     timeout: int | None
+    """Seconds for one attempt."""
+    pending_timeout: int | None
+    """Seconds until a pod of an attempt must run."""
+    retry: RetryRule
+    default_retries: bool
+    """The task does not say how often to retry: the operator's default holds."""
     parameters: Parameters
     """What arguments its runs take."""
     requested_by: str
@@ -182,6 +190,9 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         timeout=spec.timeout_seconds,
         parameters=parameters,
         requested_by=meta.annotations.get(ANNOTATION_REQUESTED_BY, "")[:1024],
+        pending_timeout=spec.pending_timeout_seconds,
+        retry=_retry_rule(spec.retry_policy),
+        default_retries=spec.retry_policy is None or spec.retry_policy.max_retries is None,
         job_template=orjson.dumps(spec.job_template),
     )
 
@@ -192,6 +203,19 @@ def _job_ttl(spec: ScheduledTaskSpec) -> int | None:
     template = spec.job_template.get("spec")
     found = template.get("ttlSecondsAfterFinished") if isinstance(template, dict) else None
     return found if isinstance(found, int) else None
+
+
+def _retry_rule(policy: RetryPolicy | None) -> RetryRule:
+    given = policy or RetryPolicy()
+    return RetryRule(
+        max_retries=given.max_retries or 0,
+        initial_delay=given.initial_delay_seconds,
+        multiplier=given.backoff_multiplier,
+        max_delay=given.max_delay_seconds,
+        jitter_percent=given.jitter_percent,
+        retry_on=tuple(given.retry_on_exit_codes),
+        fail_on=tuple(given.fail_on_exit_codes),
+    )
 
 
 def _entries(spec: ScheduledTaskSpec, key: str, problems: list[Problem]) -> Iterator[Entry]:

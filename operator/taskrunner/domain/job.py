@@ -11,10 +11,22 @@ from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.observed import Execution
 from taskrunner.domain.parameters import EnvVar, containers_of
+from taskrunner.domain.policy import HALT_ANNOTATION, POLICY_ANNOTATION, RunPolicy, policy_text
 
 SCHEDULED_TIMESTAMP: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 """Set on Jobs as the CronJob controller does (KEP-4026), because programs read it."""
 
+_NO_POLICY: Final = RunPolicy()
+_CONTROLLER_MADE: Final = frozenset(
+    {
+        "controller-uid",
+        "job-name",
+        "batch.kubernetes.io/controller-uid",
+        "batch.kubernetes.io/job-name",
+        "batch.kubernetes.io/job-tracking",
+    }
+)
+"""Labels and annotations that belong to one Job and would be refused, or be wrong, on another."""
 _NOT_TAKEN: Final = frozenset(
     {
         "name",
@@ -49,19 +61,32 @@ def labels_for(task: str, execution: str) -> dict[str, str]:
 
 
 def job_manifest(
-    template: bytes, execution: Execution, name: str, *, environment: Sequence[EnvVar] = ()
+    template: bytes,
+    execution: Execution,
+    name: str,
+    policy: RunPolicy = _NO_POLICY,
+    *,
+    environment: Sequence[EnvVar] = (),
 ) -> dict[str, Any]:
-    """The Job of one attempt.
+    """The Job of a first attempt.
 
     - The template's own metadata and spec are kept, our labels win over equal keys.
     - `ttlSecondsAfterFinished` is taken out: a Job stays until its outcome is recorded.
     - Every container gets `environment`: what parameters and arguments come to. Kubernetes expands
       `$(NAME)` in command and args itself.
+    - `policy` stays on it as an annotation. With retries and no `backoffLimit` in the template, the
+      Job itself starts no second pod: 4 attempts would be 28 pods.
+    - The time-out is set as `activeDeadlineSeconds`, unless the template's own is shorter.
     """
     given: dict[str, Any] = orjson.loads(template)
     meta: dict[str, Any] = given.get("metadata") or {}
     spec: dict[str, Any] = given["spec"]
     spec.pop("ttlSecondsAfterFinished", None)
+    if policy.retry.max_retries:
+        spec.setdefault("backoffLimit", 0)
+    if policy.timeout is not None:
+        own = spec.get("activeDeadlineSeconds")
+        spec["activeDeadlineSeconds"] = min(policy.timeout, own or policy.timeout)
     ours = labels_for(execution.task, execution.name)
     pod: dict[str, Any] = spec.setdefault("template", {})
     pod_meta: dict[str, Any] = pod.get("metadata") or {}
@@ -78,14 +103,60 @@ def job_manifest(
             "annotations": {
                 **(meta.get("annotations") or {}),
                 SCHEDULED_TIMESTAMP: format_instant(execution.nominal),
+                POLICY_ANNOTATION: policy_text(policy),
             },
-            "ownerReferences": [
-                owner_reference(
-                    names.API_VERSION, names.TASK_EXECUTION.kind, execution.name, execution.uid
-                )
-            ],
+            "ownerReferences": [_owner(execution)],
         },
         "spec": spec,
+    }
+
+
+def is_suspended(template: bytes) -> bool:
+    """Whether the template wants its Jobs suspended, for another controller to start them."""
+    return bool(orjson.loads(template)["spec"].get("suspend"))
+
+
+def retry_manifest(
+    previous: Mapping[str, Any], execution: Execution, name: str, policy: RunPolicy
+) -> dict[str, Any]:
+    """The Job of a later attempt: the Job of the attempt before as the server has it, without what
+    the server, its controller and a halt of ours have added. The task may have been edited since.
+    """
+    meta, spec = previous["metadata"], dict(previous["spec"])
+    if not spec.get("manualSelector"):
+        spec.pop("selector", None)
+    spec.pop("suspend", None)
+    if policy.suspended:
+        spec["suspend"] = True
+    pod = dict(spec["template"])
+    pod["metadata"] = _without_controller(pod.get("metadata") or {})
+    kept = _without_controller(meta)
+    notes = {k: v for k, v in (kept.get("annotations") or {}).items() if k != HALT_ANNOTATION}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": execution.namespace,
+            "labels": kept.get("labels") or {},
+            "annotations": notes,
+            "ownerReferences": [_owner(execution)],
+        },
+        "spec": {**spec, "template": pod},
+    }
+
+
+def _owner(execution: Execution) -> dict[str, Any]:
+    return owner_reference(
+        names.API_VERSION, names.TASK_EXECUTION.kind, execution.name, execution.uid
+    )
+
+
+def _without_controller(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels and annotations that the Job controller has not made; nothing else."""
+    return {
+        field: {k: v for k, v in (metadata.get(field) or {}).items() if k not in _CONTROLLER_MADE}
+        for field in ("labels", "annotations")
     }
 
 

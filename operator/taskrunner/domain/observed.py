@@ -12,8 +12,27 @@ from typing import Any, Final
 
 from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import parse_instant
+from taskrunner.domain.policy import (
+    HALT_ANNOTATION,
+    POLICY_ANNOTATION,
+    Halt,
+    RunPolicy,
+    halt_from,
+    policy_from,
+)
 
 TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled", "Skipped", "Missed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt as recorded in the status. Instants are seconds since the epoch."""
+
+    number: int
+    started: int | None
+    finished: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,16 @@ class Execution:
     reason: str
     label: str = ""
     """Its label `taskrunner.dev/execution`: the name, unless somebody wrote it otherwise."""
+    stop: str = ""
+    """`spec.stop`: Graceful or Immediate; empty while nobody asks."""
+    timeout: int | None = None
+    """`spec.timeoutSeconds`, for an execution that has its own."""
+    next_retry: int | None = None
+    """When the attempt after the recorded one starts, while the phase is Retrying."""
+    task_generation: int | None = None
+    """The generation of the task whose template its Jobs are made from."""
+    attempts: tuple[Attempt, ...] = ()
+    """The attempts recorded so far; not kept in memory once the execution has ended."""
 
     @property
     def key(self) -> str:
@@ -63,13 +92,19 @@ class Execution:
         return self.phase in TERMINAL
 
     @property
+    def between_attempts(self) -> bool:
+        """Its latest recorded attempt has failed, and another one follows."""
+        return bool(self.attempts) and self.attempts[-1].finished is not None
+
+    @property
     def is_run(self) -> bool:
         return self.decision == "Run"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch/v1 Job of ours. `finished` is "" while it runs, else the condition's type.
+    """A batch/v1 Job of ours: one attempt. `finished` is "" while it runs, else the condition's
+    type.
 
     The Job controller sets Complete and Failed only when no pod of the Job is left (KEP-3939, the
     earlier signals are SuccessCriteriaMet and FailureTarget), so `finished` also means "no pods".
@@ -89,6 +124,19 @@ class Job:
     finished_at: int | None
     reason: str
     message: str
+    attempt: int
+    """The number that its name ends in; 0 for a name that we do not give."""
+    suspended: bool
+    """`spec.suspend`: its controller starts no pods, and ends those that are there."""
+    drained: bool
+    """It is suspended, and its controller says that no pod of it is left."""
+    ran: bool
+    """A pod of it is or was ready, or has ended."""
+    deadline: int | None
+    """`spec.activeDeadlineSeconds`."""
+    policy: RunPolicy
+    halt: Halt | None
+    """Why we suspended it."""
 
     @property
     def key(self) -> str:
@@ -110,6 +158,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
     if nominal is None:
         nominal = created
     not_before = _instant(spec.get("notBefore"))
+    phase: str = status.get("phase", "")
     return Execution(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -128,22 +177,33 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         due=nominal if not_before is None else not_before,
         decided_at=_instant(decision.get("due")) or nominal,
         arguments=tuple((spec.get("arguments") or {}).items()),
-        phase=status.get("phase", ""),
+        phase=phase,
         attempt=status.get("attempt", 0),
         started=_instant(status.get("startTime")),
         finished=_instant(status.get("completionTime")),
         reason=status.get("reason", ""),
         label=(meta.get("labels") or {}).get(names.LABEL_EXECUTION, ""),
+        stop=spec.get("stop") or "",
+        timeout=spec.get("timeoutSeconds"),
+        next_retry=_instant(status.get("nextRetryTime")),
+        task_generation=status.get("taskGeneration"),
+        attempts=() if phase in TERMINAL else tuple(map(_attempt, status.get("attempts") or ())),
     )
 
 
 def job_from(obj: Mapping[str, Any]) -> Job:
     """Observed Job from its decoded JSON. The execution is found by owner, never by name."""
     meta: Mapping[str, Any] = obj["metadata"]
+    spec: Mapping[str, Any] = obj.get("spec") or {}
     status: Mapping[str, Any] = obj.get("status") or {}
+    notes: Mapping[str, str] = meta.get("annotations") or {}
     finished, finished_at, reason, message = "", None, "", ""
+    held = False
     for condition in status.get("conditions") or ():
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+        if condition["status"] != "True":
+            continue
+        held = held or condition["type"] == "Suspended"
+        if condition["type"] in ("Complete", "Failed"):
             finished = condition["type"]
             finished_at = _instant(condition.get("lastTransitionTime"))
             reason, message = condition.get("reason", ""), condition.get("message", "")
@@ -162,7 +222,30 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         finished_at=_instant(status.get("completionTime")) or finished_at,
         reason=reason,
         message=message,
+        attempt=_attempt_number(meta["name"]),
+        suspended=bool(spec.get("suspend")),
+        drained=held and not status.get("active") and not status.get("terminating"),
+        ran=any(status.get(count) for count in ("ready", "succeeded", "failed")),
+        deadline=spec.get("activeDeadlineSeconds"),
+        policy=policy_from(notes.get(POLICY_ANNOTATION, "")),
+        halt=halt_from(notes[HALT_ANNOTATION]) if HALT_ANNOTATION in notes else None,
     )
+
+
+def _attempt(wire: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        wire["number"],
+        _instant(wire.get("startTime")),
+        _instant(wire.get("completionTime")),
+        wire.get("exitCode"),
+        wire.get("reason", ""),
+    )
+
+
+def _attempt_number(name: str) -> int:
+    """The last part of `<execution>-<attempt>`."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def _instant(text: str | None) -> int | None:

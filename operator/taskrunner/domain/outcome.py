@@ -1,4 +1,4 @@
-"""The status of a TaskExecution at the two moments when it is written: running, and ended."""
+"""The status of a TaskExecution whenever it is written: waiting, running, retrying, and ended."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from taskrunner.api.v1alpha1.conditions import set_condition
 from taskrunner.api.v1alpha1.reasons import ExecutionConditionType, ExecutionReason
 from taskrunner.domain.instants import format_instant
-from taskrunner.domain.lifecycle import Finish
+from taskrunner.domain.lifecycle import Finish, Retry
 from taskrunner.domain.naming import job_name
-from taskrunner.domain.observed import Execution
+from taskrunner.domain.observed import Attempt, Execution
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How an attempt was started, as far as this process knows."""
+    """How a run was started, as far as this process knows."""
 
     worker: str
     lag_milliseconds: int | None = None
-    """From due to the Job's creation; None when another process created it."""
+    """From due to the creation of the first Job; None when it is not known."""
     task_generation: int | None = None
 
 
@@ -33,13 +33,29 @@ def running_status(
         "phase": "Running",
         "reason": ExecutionReason.JOB_CREATED,
         "message": f"Attempt {attempt} is running.",
-        **_started(execution, attempt, started, start),
+        "nextRetryTime": None,
+        **_started(execution, Attempt(attempt, started), start),
     }
 
 
-def waiting_status(reason: ExecutionReason, message: str) -> dict[str, Any]:
-    """Status of an execution that cannot start yet, and why."""
-    return {"phase": "Pending", "reason": reason, "message": message}
+def waiting_status(execution: Execution, reason: ExecutionReason, message: str) -> dict[str, Any]:
+    """Status of an execution of which an attempt cannot start yet, and why."""
+    phase = "Retrying" if execution.between_attempts else "Pending"
+    return {"phase": phase, "reason": reason, "message": message}
+
+
+def retrying_status(execution: Execution, retry: Retry, start: Start) -> dict[str, Any]:
+    """Status of an execution between two attempts. When the next one starts is written once and
+    read from here ever after."""
+    attempt = Attempt(retry.attempt, retry.started, retry.finished, retry.exit_code, retry.reason)
+    return {
+        "observedGeneration": execution.generation,
+        "phase": "Retrying",
+        "reason": retry.reason,
+        "message": retry.message,
+        "nextRetryTime": format_instant(retry.at),
+        **_started(execution, attempt, start),
+    }
 
 
 def finished_status(
@@ -55,35 +71,51 @@ def finished_status(
         "completionTime": format_instant(ended),
         "conditions": _conditions(execution, finish, now),
     }
+    if execution.next_retry is not None:
+        status["nextRetryTime"] = None
     if finish.started is not None and start is not None:
-        attempt = max(execution.attempt, 1)
-        status |= _started(execution, attempt, finish.started, start)
-        status["durationSeconds"] = max(0, ended - finish.started)
-        status["attempts"][-1] |= {
-            "completionTime": format_instant(ended),
-            "reason": finish.reason,
-        }
+        attempt = Attempt(
+            finish.attempt, finish.started, ended, finish.exit_code, finish.cause or finish.reason
+        )
+        status |= _started(execution, attempt, start)
+    first = execution.started if execution.started is not None else finish.started
+    if first is not None:
+        status["durationSeconds"] = max(0, ended - first)
     return status
 
 
-def _started(execution: Execution, attempt: int, started: int, start: Start) -> dict[str, Any]:
+def _started(execution: Execution, attempt: Attempt, start: Start) -> dict[str, Any]:
+    """The record of the attempts, with this one as the last; of the first start, what is not
+    recorded yet."""
+    earlier = [a for a in execution.attempts if a.number < attempt.number]
     fields: dict[str, Any] = {
-        "attempt": attempt,
-        "attempts": [
-            {
-                "number": attempt,
-                "jobName": job_name(execution.name, attempt),
-                "startTime": format_instant(started),
-            }
-        ],
-        "startTime": format_instant(started),
+        "attempt": attempt.number,
+        "attempts": [_record(execution, a) for a in (*earlier, attempt)],
         "worker": start.worker,
     }
-    if start.lag_milliseconds is not None:
-        fields["startLagMilliseconds"] = start.lag_milliseconds
+    if execution.started is None and attempt.started is not None:
+        fields["startTime"] = format_instant(attempt.started)
+        if start.lag_milliseconds is not None:
+            fields["startLagMilliseconds"] = start.lag_milliseconds
     if start.task_generation is not None:
         fields["taskGeneration"] = start.task_generation
     return fields
+
+
+def _record(execution: Execution, attempt: Attempt) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "number": attempt.number,
+        "jobName": job_name(execution.name, attempt.number),
+    }
+    if attempt.started is not None:
+        record["startTime"] = format_instant(attempt.started)
+    if attempt.finished is not None:
+        record["completionTime"] = format_instant(attempt.finished)
+    if attempt.exit_code is not None:
+        record["exitCode"] = attempt.exit_code
+    if attempt.reason:
+        record["reason"] = attempt.reason
+    return record
 
 
 def _conditions(execution: Execution, finish: Finish, now: float) -> list[Any]:

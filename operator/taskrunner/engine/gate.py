@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
-from taskrunner.domain.lifecycle import Finish, Wait
+from taskrunner.domain.lifecycle import Finish, Stop, Wait
 from taskrunner.domain.observed import Execution
 from taskrunner.domain.overlap import Overlap, overlap
 from taskrunner.engine.store import Store, TaskState
@@ -61,6 +61,10 @@ class Gate:
                 "end and create the execution again, or set concurrencyPolicy to Allow.",
             )
         self._admitted.add(execution.uid)
+        return None
+
+    def stop(self, execution: Execution, state: TaskState | None) -> Stop | None:
+        """Whether another run wants this one to end."""
         return None
 
     def forget(self, uid: str) -> None:

@@ -13,10 +13,17 @@ from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import format_instant
-from taskrunner.domain.job import job_manifest, labels_for, owner_reference
-from taskrunner.domain.lifecycle import Finish, name_collision
+from taskrunner.domain.job import (
+    is_suspended,
+    job_manifest,
+    labels_for,
+    owner_reference,
+    retry_manifest,
+)
+from taskrunner.domain.lifecycle import Finish, copy_lost, name_collision
 from taskrunner.domain.naming import execution_name, job_name
-from taskrunner.domain.observed import Execution, execution_from, job_from
+from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.domain.policy import HALT_ANNOTATION, Halt, halt_text, policy_of
 from taskrunner.engine.store import Store
 from taskrunner.errors import AlreadyExists, NotFound, Transient
 from taskrunner.ports import JOBS, LEASES, TASK_EXECUTIONS, Api, Clock, Obj, Term
@@ -29,13 +36,23 @@ WRITE_TIMEOUT_SECONDS = 10.0
 class Launcher:
     """Writes on behalf of one term of leadership of one shard."""
 
-    def __init__(self, api: Api, clock: Clock, store: Store, term: Term, *, shard: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        store: Store,
+        term: Term,
+        *,
+        shard: str,
+        default_retries: int = 0,
+    ) -> None:
         self._api = api
         self._clock = clock
         self._store = store
         self._term = term
         self._writer = {"shard": shard, "epoch": f"{term.identity}/{term.epoch}"}
         self._holder = term.identity
+        self._default_retries = default_retries
 
     def timeout(self) -> float:
         """How long a write may take: never longer than the Lease is certainly ours."""
@@ -104,16 +121,18 @@ class Launcher:
             )
 
     async def create_job(
-        self, task: CompiledTask, execution: Execution, attempt: int
+        self, task: CompiledTask | None, execution: Execution, attempt: int
     ) -> Finish | None:
         """POST the Job of an attempt; adopt it when it is there already and ours.
 
-        Returns an outcome when the name is taken by a foreign Job. A crash right after leaves a
-        Job that belongs to the execution; the next leader finds it by its owner reference.
+        Returns an outcome when that cannot be: the name is taken by a foreign Job, or there is
+        nothing left to repeat. A crash right after leaves a Job that belongs to the execution; the
+        next leader finds it by its owner reference.
         """
         name = job_name(execution.name, attempt)
-        environment = task.parameters.environment(dict(execution.arguments))
-        body = job_manifest(task.job_template, execution, name, environment=environment)
+        body = await self._job_body(task, execution, attempt, name)
+        if isinstance(body, Finish):
+            return body
         try:
             obj = await self._api.create(JOBS, execution.namespace, body, timeout=self.timeout())
         except AlreadyExists:
@@ -122,6 +141,51 @@ class Launcher:
                 return name_collision(name)
         self._store.put_job(job_from(obj))
         return None
+
+    async def suspend(self, job: Job, halt: Halt) -> None:
+        """PATCH the Job so that its controller ends its pods and starts no other; the Job and its
+        name stay. The cause is written with it, so that after a crash right after, the next leader
+        knows what the Job is suspended for."""
+        obj = await self._api.patch(
+            JOBS,
+            job.namespace,
+            job.name,
+            {
+                "metadata": {
+                    "resourceVersion": str(job.resource_version),
+                    "annotations": {HALT_ANNOTATION: halt_text(halt)},
+                },
+                "spec": {"suspend": True},
+            },
+            timeout=self.timeout(),
+        )
+        self._store.put_job(job_from(obj))
+
+    async def _job_body(
+        self, task: CompiledTask | None, execution: Execution, attempt: int, name: str
+    ) -> Obj | Finish:
+        """The first attempt's Job is made from the task, a later one's from the Job before. When
+        somebody has deleted that, the task will do, unless it was edited since."""
+        if attempt > 1:
+            before = job_name(execution.name, attempt - 1)
+            try:
+                previous = await self._api.get(JOBS, execution.namespace, before)
+            except NotFound:
+                if task is None or task.generation != execution.task_generation:
+                    return copy_lost(execution)
+            else:
+                if job_from(previous).owner_uid != execution.uid:
+                    return name_collision(before)
+                return retry_manifest(previous, execution, name, job_from(previous).policy)
+        assert task is not None
+        policy = policy_of(
+            task,
+            timeout=execution.timeout,
+            default_retries=self._default_retries,
+            suspended=is_suspended(task.job_template),
+        )
+        environment = task.parameters.environment(dict(execution.arguments))
+        return job_manifest(task.job_template, execution, name, policy, environment=environment)
 
     async def job_is_there(self, execution: Execution, attempt: int) -> bool:
         """Look at the server itself whether the Job of an attempt exists; remember it if so."""

@@ -11,13 +11,23 @@ from taskrunner.domain.lifecycle import (
     Finish,
     Launch,
     MarkRunning,
+    Retry,
+    Step,
+    Stop,
+    Suspend,
     Wait,
     invalid_arguments,
-    job_deleted,
     next_step,
+    without_job,
 )
-from taskrunner.domain.observed import Execution
-from taskrunner.domain.outcome import Start, finished_status, running_status, waiting_status
+from taskrunner.domain.observed import Execution, Job
+from taskrunner.domain.outcome import (
+    Start,
+    finished_status,
+    retrying_status,
+    running_status,
+    waiting_status,
+)
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
@@ -60,22 +70,37 @@ class Runs:
         when the thing has been done."""
         state = self._store.tasks.get(execution.task_key)
         now = int(self._clock.now())
-        verdict = self._gate.verdict(execution, state, now)
-        if isinstance(verdict, Wait):
-            return verdict
-        if verdict is not None:
-            await self._finish(execution, verdict, state)
-            return Wait(now)
-        if state is not None and state.compiled is None and not self._store.has_job(execution):
-            # A spec that cannot be followed starts nothing; what has started is followed.
-            return Wait()
+        stop = asked_to_stop(execution) or self._gate.stop(execution, state)
+        if stop is None:
+            verdict = self._gate.verdict(execution, state, now)
+            if isinstance(verdict, Wait):
+                return verdict
+            if verdict is not None:
+                await self._finish(execution, verdict, state)
+                return Wait(now)
+            if self._cannot_start(execution, state):
+                return Wait()
+        job = self._store.job_of(execution)
         step = next_step(
             execution,
-            self._store.jobs.get(execution.key),
-            launched=execution.uid in self._store.launched,
+            job,
+            launched=self._store.launched.get(execution.uid, 0),
             task_alive=state is not None and not state.deleting,
             now=now,
+            stop=stop,
+            facts=self._store.pods.facts(job),
         )
+        return await self._act(step, execution, state, job, stop)
+
+    async def _act(
+        self,
+        step: Step,
+        execution: Execution,
+        state: TaskState | None,
+        job: Job | None,
+        stop: Stop | None,
+    ) -> Wait:
+        now = int(self._clock.now())
         match step:
             case Wait():
                 return step
@@ -84,15 +109,27 @@ class Runs:
             case Confirm(attempt):
                 if await self._launcher.job_is_there(execution, attempt):
                     return Wait(now)
-                await self._finish(execution, job_deleted(execution, attempt), state)
+                launched = self._store.launched.get(execution.uid, 0)
+                outcome = without_job(execution, attempt, launched=launched, stop=stop)
+                await self._finish(execution, outcome, state)
             case MarkRunning(attempt, started):
                 start = self._start(execution, state)
                 await self._launcher.write_status(
                     execution, running_status(execution, attempt, started, start)
                 )
+            case Suspend(halt):
+                assert job is not None
+                await self._launcher.suspend(job, halt)
+            case Retry():
+                await self._retry(execution, step, state)
             case Finish():
                 await self._finish(execution, step, state)
         return Wait(now)
+
+    def _cannot_start(self, execution: Execution, state: TaskState | None) -> bool:
+        """A spec that cannot be followed starts nothing; what has started is followed."""
+        started = execution.attempt > 0 or self._store.has_job(execution)
+        return state is not None and state.compiled is None and not started
 
     def forget(self, uid: str) -> None:
         """The execution is gone or has ended."""
@@ -101,24 +138,26 @@ class Runs:
 
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None
-        assert state.compiled is not None
-        unfit = invalid_arguments(execution, state.compiled.parameters)
-        if unfit is not None:
-            await self._finish(execution, unfit, state)
-            return
+        if attempt == 1:
+            assert state.compiled is not None
+            unfit = invalid_arguments(execution, state.compiled.parameters)
+            if unfit is not None:
+                await self._finish(execution, unfit, state)
+                return
         await self._launcher.claim_run(execution)
         try:
-            collision = await self._launcher.create_job(state.compiled, execution, attempt)
+            outcome = await self._launcher.create_job(state.compiled, execution, attempt)
         except ApiError as error:
             if error.code not in _SAID_NO:
                 raise
             await self._refused(execution, state, error)
             return
-        lag = max(0.0, self._clock.now() - _due(execution))
-        self._lags[execution.uid] = int(lag * 1000)
-        self._metrics.start_lag.observe(lag)
-        if collision is not None:
-            await self._finish(execution, collision, state)
+        if attempt == 1:
+            lag = max(0.0, self._clock.now() - _due(execution))
+            self._lags[execution.uid] = int(lag * 1000)
+            self._metrics.start_lag.observe(lag)
+        if outcome is not None:
+            await self._finish(execution, outcome, state)
         elif execution.owner_uid != state.uid:
             await self._launcher.adopt(state.uid, execution)
 
@@ -135,11 +174,21 @@ class Runs:
         reason = ExecutionReason.QUOTA_EXCEEDED if quota else ExecutionReason.JOB_REJECTED
         if execution.reason != reason:
             message = f"The API server does not accept the Job now, trying again: {error}"
-            await self._launcher.write_status(execution, waiting_status(reason, message))
+            await self._launcher.write_status(execution, waiting_status(execution, reason, message))
             self._events.record(
                 _reference(execution), kind="Warning", reason=reason, message=message
             )
         raise Transient(str(error), code=error.code, reason=error.reason)
+
+    async def _retry(self, execution: Execution, retry: Retry, state: TaskState | None) -> None:
+        """PATCH the status: this attempt failed, the next one starts at that time. A crash right
+        before leaves it to the next leader, who comes to the same from the same Job; right after,
+        the time stands in the status."""
+        start = self._start(execution, state)
+        await self._launcher.write_status(execution, retrying_status(execution, retry, start))
+        self._events.record(
+            _reference(execution), kind="Warning", reason=retry.reason, message=retry.message
+        )
 
     async def _finish(self, execution: Execution, finish: Finish, state: TaskState | None) -> None:
         start = self._start(execution, state) if finish.started is not None else None
@@ -150,18 +199,33 @@ class Runs:
         if finish.phase != "Succeeded":
             self._events.record(
                 _reference(execution),
-                kind="Normal" if finish.phase == "Skipped" else "Warning",
+                kind="Normal" if finish.phase in ("Skipped", "Cancelled") else "Warning",
                 reason=finish.reason,
                 message=finish.message,
             )
 
     def _start(self, execution: Execution, state: TaskState | None) -> Start:
         lag = self._lags.get(execution.uid)
-        job = self._store.jobs.get(execution.key)
-        if lag is None and job is not None:
+        job = self._store.job_of(execution)
+        if lag is None and job is not None and job.attempt == 1:
             # Another leader created the Job: what the server says is exact to the second.
             lag = max(0, job.created - _due(execution)) * 1000
-        return Start(self._worker, lag, state.generation if state is not None else None)
+        generation = None if job is None else job.policy.task_generation
+        if generation is None and state is not None:
+            generation = state.generation
+        return Start(self._worker, lag, generation)
+
+
+def asked_to_stop(execution: Execution) -> Stop | None:
+    """What `spec.stop` asks for."""
+    if not execution.stop:
+        return None
+    return Stop(
+        execution.stop == "Immediate",
+        "Cancelled",
+        ExecutionReason.STOPPED,
+        f"Stopped, as spec.stop: {execution.stop} asks.",
+    )
 
 
 def _due(execution: Execution) -> int:

@@ -56,9 +56,10 @@ class Store:
         self.calendars: dict[str, CompiledCalendar | SpecError] = {}
         """By `namespace/name`; the error where a Calendar cannot be followed."""
         self.jobs: dict[str, Job] = {}
-        """By `namespace/execution`; the owner reference says which execution."""
-        self.launched: set[str] = set()
-        """uids of executions whose Job this process has seen or created."""
+        """The latest attempt's Job, by `namespace/execution`; the owner reference says which
+        execution. Those of earlier attempts stay on the server, and are read there."""
+        self.launched: dict[str, int] = {}
+        """By uid of the execution: the latest attempt whose Job has been seen or created."""
         self.pods = Pods(self.execution)
         self._executions: dict[str, Execution] = {}
         self._orphans: dict[str, dict[str, Execution]] = {}
@@ -110,7 +111,7 @@ class Store:
             return None
         del self._executions[key]
         self.pods.forget(key)
-        self.launched.discard(known.uid)
+        self.launched.pop(known.uid, None)
         self._gone[known.uid] = None
         if len(self._gone) > _REMEMBERED_DELETES:
             del self._gone[next(iter(self._gone))]
@@ -121,13 +122,23 @@ class Store:
         return known
 
     def put_job(self, job: Job) -> bool:
-        """Note a Job unless a newer version is known; True when it was news."""
+        """Note a Job unless a newer version or a later attempt is known; True when it was news."""
+        if not job.attempt:
+            return False  # Not a name that we give: somebody else made it a child of ours.
         known = self.jobs.get(job.execution_key)
-        if known is not None and known.resource_version >= job.resource_version:
-            return False
+        if known is not None:
+            age = (job.attempt, job.resource_version)
+            if known.owner_uid != job.owner_uid:
+                age = (known.attempt, job.resource_version)
+            if (known.attempt, known.resource_version) >= age:
+                return False
         self.jobs[job.execution_key] = job
-        self.launched.add(job.owner_uid)
+        self.launched[job.owner_uid] = max(self.launched.get(job.owner_uid, 0), job.attempt)
         return True
+
+    def job_of(self, execution: Execution) -> Job | None:
+        """The Job of its latest attempt, as far as one has been seen."""
+        return self.jobs.get(execution.key)
 
     def has_job(self, execution: Execution) -> bool:
         """A Job of the execution has been seen or created."""

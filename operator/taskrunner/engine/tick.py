@@ -55,6 +55,7 @@ class Cycle:
         shard: str,
         parallel: int,
         status_interval: float,
+        default_retries: int = 0,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -62,7 +63,9 @@ class Cycle:
         self._parallel = parallel
         self._interval = status_interval
         self._timetable = Timetable(clock, self._wake)
-        self._launcher = Launcher(api, clock, store, term, shard=shard)
+        self._launcher = Launcher(
+            api, clock, store, term, shard=shard, default_retries=default_retries
+        )
         gate = Gate(store)
         self._runs = Runs(store, gate, self._launcher, clock, term, events, metrics)
         self._plans = Plans(

@@ -39,6 +39,9 @@ OverlapPolicy = Literal["First", "Second", "Both"]
 OnExcluded = Literal["Skip", "Defer", "NextBusinessDay", "PreviousBusinessDay"]
 CatchUpPolicy = Literal["None", "Last", "All"]
 
+ExitCode = Annotated[int, Field(ge=1, le=255)]
+"""How a container ends that fails."""
+
 _DAY = 86_400
 _YEAR = 366 * _DAY
 _INT32 = 2**31 - 1
@@ -247,10 +250,17 @@ class QueueRef(SpecModel):
 
 
 class RetryPolicy(SpecModel):
-    """How failed attempts of a run are repeated."""
+    """How failed attempts of a run are repeated. A retry is a Job like the one of the attempt
+    before; it waits min(initialDelaySeconds × backoffMultiplier^(n-1), maxDelaySeconds), give or
+    take jitterPercent."""
 
-    max_retries: int = Field(
-        0, ge=0, le=10, description="Most attempts after the first. Default: 0.", examples=[3]
+    max_retries: int | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="Most attempts after the first. 0 to 10. Default: what the operator is set to"
+        " (SCHEDULER_DEFAULT_RETRY_COUNT, 0 unless changed).",
+        examples=[3],
     )
     initial_delay_seconds: int = Field(
         10, ge=0, le=_DAY, description="Wait before the first retry. Default: 10.", examples=[10]
@@ -262,13 +272,26 @@ class RetryPolicy(SpecModel):
         600, ge=0, le=_DAY, description="Longest wait. Default: 600.", examples=[600]
     )
     jitter_percent: int = Field(
-        20, ge=0, le=100, description="Waits vary by so much. Default: 20.", examples=[20]
+        20,
+        ge=0,
+        le=100,
+        description="Waits vary by so many percent, so that runs which failed together do not come"
+        " back together. Default: 20.",
+        examples=[20],
     )
-    retry_on_exit_codes: Items[int] = Field(
-        (), max_length=50, description="Retry only on these. Default: all.", examples=[[75]]
+    retry_on_exit_codes: Items[ExitCode] = Field(
+        (),
+        max_length=50,
+        description="Retry only when the container ended with one of these. A failure without an"
+        " exit code (lost node, eviction, image that cannot be pulled, time-out) is retried all the"
+        " same. Default: all.",
+        examples=[[75]],
     )
-    fail_on_exit_codes: Items[int] = Field(
-        (), max_length=50, description="Never retry on these. Default: none.", examples=[[2]]
+    fail_on_exit_codes: Items[ExitCode] = Field(
+        (),
+        max_length=50,
+        description="Never retry when the container ended with one of these. Default: none.",
+        examples=[[2]],
     )
 
 
@@ -465,22 +488,28 @@ class ScheduledTaskSpec(SpecModel):
     queue: Annotated[QueueRef | None, NotBuilt()] = Field(
         None, description="Where runs wait when they may not start yet.", examples=[{}]
     )
-    timeout_seconds: Annotated[int | None, NotBuilt()] = Field(
+    timeout_seconds: int | None = Field(
         None,
         ge=1,
         le=_DAY,
-        description="Longest time for one attempt. 1 to 86400.",
+        description="Longest time for one attempt, from the start of its Job; also set as the"
+        " Job's activeDeadlineSeconds, where that is not shorter. Then the attempt fails and is"
+        " retried as retryPolicy says. 1 to 86400. Default: none.",
         examples=[7200],
     )
-    pending_timeout_seconds: Annotated[int | None, NotBuilt()] = Field(
+    pending_timeout_seconds: int | None = Field(
         None,
         ge=1,
         le=_DAY,
-        description="An attempt fails when no pod runs by then. 1 to 86400.",
+        description="Longest time from the creation of an attempt's Job until a pod of it runs."
+        " Then the attempt fails and is retried as retryPolicy says. 1 to 86400. Default: none.",
         examples=[600],
     )
-    retry_policy: Annotated[RetryPolicy | None, NotBuilt()] = Field(
-        None, description="How failed attempts of a run are repeated.", examples=[{}]
+    retry_policy: RetryPolicy | None = Field(
+        None,
+        description="How failed attempts of a run are repeated. With it, the Job's backoffLimit is"
+        " 0 where the template has none.",
+        examples=[{"maxRetries": 3}],
     )
     circuit_breaker: Annotated[CircuitBreaker | None, NotBuilt()] = Field(
         None, description="Stop starting runs when the task keeps failing.", examples=[{}]
