@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskrunner.domain.calendar import (
-    MAX_EDGES,
+    PAGES_KEPT,
+    PAGES_SEARCHED,
     CompiledCalendar,
     Days,
-    Period,
     Recurring,
     Source,
 )
@@ -106,7 +106,7 @@ def test_an_exclusion_ends_when_nothing_excludes_any_more(
     assert utc(calendar("c", **spec).end_of_exclusion(at(time))) == end
 
 
-# --- edges ----------------------------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------------------
 
 
 def sources() -> st.SearchStrategy[Source]:
@@ -125,8 +125,16 @@ def sources() -> st.SearchStrategy[Source]:
             st.just("window"),
         ),
         st.builds(Recurring, moments.map(once), st.integers(1, 200_000), st.just("window")),
-        st.builds(lambda a, b: Period(a, a + b, "period"), moments, st.integers(1, 200_000)),
     )
+
+
+def covers(source: Source, instant: int) -> bool:
+    """The plain meaning of a source, without laying anything out."""
+    if isinstance(source, Days):
+        return source.rule.label(local_day(source.zone, instant)) is not None
+    assert isinstance(source, Recurring)
+    opened = source.timeline.previous_before(instant + 1)
+    return opened is not None and instant < opened.time + source.duration
 
 
 @settings(max_examples=150, deadline=None)
@@ -134,44 +142,88 @@ def sources() -> st.SearchStrategy[Source]:
     st.lists(sources(), max_size=3),
     st.none() | st.lists(sources(), max_size=2),
     st.integers(at("2026-03-18"), at("2026-04-22")),
+    st.sampled_from([64 * 86_400, 86_400, 3_601]),
 )
-def test_answers_change_at_edges_only(
-    excluded: list[Source], included: list[Source] | None, instant: int
+def test_a_calendar_laid_out_answers_as_its_sources_do(
+    excluded: list[Source], included: list[Source] | None, instant: int, length: int
 ) -> None:
     made = CompiledCalendar("c", tuple(excluded), None if included is None else tuple(included))
-    answer = made.excludes(instant) is None
-    begin, end = made.last_edge(instant), made.next_edge(instant)
-    assert begin is None or begin <= instant
-    assert end is None or end > instant
-    low = at("2026-03-10") if begin is None else begin
-    high = at("2026-05-01") if end is None else end
-    step = max(1, (high - low) // 50)
-    assert {made.excludes(other) is None for other in range(low, high, step)} == {answer}
-    if begin is not None:
-        assert made.last_edge(begin) == begin
+    object.__setattr__(made, "length", length)
+
+    def out(other: int) -> bool:
+        out = included is not None and not any(covers(each, other) for each in included)
+        return out or any(covers(each, other) for each in excluded)
+
+    assert (made.excludes(instant) is not None) == out(instant)
+    assert made.closed(instant) == any(
+        isinstance(each, Days) and covers(each, instant) for each in excluded
+    )
+    begin, end = made.stretch(instant)
+    assert begin <= instant < end
+    for other in range(begin, end, max(1, (end - begin) // 50)):
+        assert out(other) == out(instant)
+    free = made.end_of_exclusion(instant)
+    if free is not None:
+        assert not out(free)
+        assert all(out(t) for t in range(instant, free, max(1, (free - instant) // 50)))
+        assert free == instant or out(free - 1)
+    if out(instant):
+        since = made.start_of_exclusion(instant)
+        assert all(out(t) for t in range(since, instant, max(1, (instant - since) // 50)))
+    until = instant + 200_000
+    if made.free_between(instant, until):
+        assert not any(out(t) for t in range(instant, until, 1000))
+    else:
+        assert free != instant or made.stretch(instant)[1] <= until
 
 
-def test_the_edges_of_a_single_window() -> None:
-    window = Period(100, 200, "w")
-    assert [window.next_edge(t) for t in (99, 100, 199, 200)] == [100, 200, 200, None]
-    assert [window.last_edge(t) for t in (99, 100, 199, 200)] == [None, 100, 100, 200]
-    opening = Recurring(once(100), 100, "w")
-    assert [opening.next_edge(t) for t in (99, 100, 199, 200)] == [100, 200, 200, None]
-    assert [opening.last_edge(t) for t in (99, 100, 199, 200)] == [None, 100, 100, 200]
+def test_an_exclusion_reaches_back_over_pages() -> None:
+    made = calendar("c", exclude={"dateRanges": [{"name": "f", "from": "2026-01-01",
+                                                  "to": "2026-12-31"}]})  # fmt: skip
+    assert utc(made.start_of_exclusion(at("2026-12-30 12:00"))) == "2026-01-01 00:00"
+    assert not made.free_between(at("2025-12-01"), at("2026-01-01"))
+    assert made.free_between(at("2025-12-01"), at("2025-12-31 23:59:59"))
 
 
-def test_the_search_for_an_end_is_bounded() -> None:
-    always = Recurring(IntervalTimeline(60), 60, "always")
-    asked: list[int] = []
+def test_an_exclusion_without_end_is_given_up_and_its_pages_are_bounded() -> None:
+    always = CompiledCalendar("c", (Recurring(IntervalTimeline(60), 60, "always"),))
+    assert always.end_of_exclusion(1_000_000) is None
+    assert len(always._pages) <= PAGES_SEARCHED + 1
+    for day in range(0, 4 * PAGES_KEPT):
+        always.excludes(day * 86_400)
+    assert len(always._pages) <= PAGES_KEPT
 
-    class Counting(Recurring):
-        def covers(self, instant: int) -> str | None:
-            asked.append(instant)
-            return always.covers(instant)
 
-    counted = CompiledCalendar("c", (Counting(always.timeline, 60, "always"),))
-    assert counted.end_of_exclusion(1_000_000) is None
-    assert len(asked) <= MAX_EDGES
+def test_windows_that_overlap_are_one_span() -> None:
+    windows = Recurring(IntervalTimeline(3600), 5000, "w")
+    [(begin, end, name)] = windows.spans(7200, 20_000)
+    assert (begin <= 7200, end >= 20_000, name) == (True, True, "w")
+    gaps = Recurring(IntervalTimeline(3600), 600, "w")
+    assert list(gaps.spans(3600, 7201)) == [(3600, 4200, "w"), (7200, 7800, "w")]
+    assert list(gaps.spans(4199, 4201)) == [(3600, 4200, "w")]
+    assert list(gaps.spans(4200, 7200)) == []
+
+
+@pytest.mark.parametrize(
+    ("windows", "bad"),
+    [
+        ([{"name": "w", "cron": "*/15 * * * *", "durationSeconds": 60}], None),
+        ([{"name": "w", "cron": "*/10 * * * *", "durationSeconds": 60}], 0),
+        # Windows that adjoin or overlap are few spans, however often they open.
+        ([{"name": "w", "cron": "* * * * * *", "durationSeconds": 7200}], None),
+        ([{"name": f"w{n}", "cron": f"{n} * * * *", "durationSeconds": 60} for n in range(5)], 4),
+    ],
+)
+def test_a_calendar_has_not_too_many_windows(windows: list[Any], bad: int | None) -> None:
+    if bad is None:
+        calendar("c", exclude={"windows": windows})
+        return
+    with pytest.raises(SpecError) as caught:
+        calendar("c", exclude={"windows": windows})
+    [problem] = caught.value.problems
+    assert problem.field == f"spec.exclude.windows[{bad}].cron"
+    assert "at most 96" in problem.message
+    assert problem.remedy == "Let windows open less often and stay open longer."
 
 
 # --- days -----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -170,3 +170,15 @@ def test_an_empty_one_shot_has_no_slots() -> None:
     assert nothing.next_after(0) is None
     assert nothing.previous_before(LATEST) is None
     assert nothing.count_between(0, LATEST) == 0
+
+
+@EXAMPLES
+@given(timelines_and_instants())
+def test_backwards_goes_the_same_way_as_one_by_one(case: tuple[Timeline, int]) -> None:
+    timeline, instant = case
+    at = instant
+    for fire in islice(timeline.backwards(instant), 300):
+        assert fire == timeline.previous_before(at)
+        at = fire.time
+    first = next(timeline.backwards(at), None)
+    assert first == timeline.previous_before(at)

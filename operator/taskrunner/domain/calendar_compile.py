@@ -25,6 +25,9 @@ from taskrunner.errors import Problem, SpecError
 
 _FEW: Final = 20
 """Values that are listed in a remedy."""
+MAX_OPENINGS: Final = 96
+"""Most times a day that the windows of `exclude`, and those of `include`, open: every quarter of an
+hour. It bounds the work of laying a calendar out."""
 _CHECKED_YEARS: Final = range(2024, 2031)
 """Years whose holidays are looked through for a name given in `names`."""
 
@@ -63,6 +66,7 @@ def _sources(
     if times is None:
         return ()
     found: list[Source] = []
+    openings = 0
     # Holidays first: the first source that covers a time gives the reason that people read.
     for position, entry in enumerate(times.holidays):
         wrong = list(_holiday_problems(entry, f"{path}.holidays[{position}]"))
@@ -85,10 +89,26 @@ def _sources(
             field = f"{path}.windows[{position}].cron"
             problems.append(Problem(field, error.value, error.message, error.remedy))
         else:
-            found.append(Recurring(timeline, window.duration_seconds, window.name))
+            made = Recurring(timeline, window.duration_seconds, window.name)
+            found.append(made)
+            openings += made.per_day
+            if openings > MAX_OPENINGS >= openings - made.per_day:
+                problems.append(
+                    _too_often(window.cron, f"{path}.windows[{position}].cron", openings)
+                )
     if times.weekdays:
         found.append(Days(zone, Weekdays(frozenset(WEEKDAYS.index(day) for day in times.weekdays))))
     return tuple(found)
+
+
+def _too_often(cron: str, field: str, openings: int) -> Problem:
+    return Problem(
+        field,
+        cron,
+        f"The windows up to this one open {openings:,} times a day; at most {MAX_OPENINGS} are"
+        " supported.",
+        "Let windows open less often and stay open longer.",
+    )
 
 
 def _holidays(entry: HolidaysSpec) -> Holidays:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_days import DAY, instant_at
-from taskrunner.domain.zones import Zone
+from taskrunner.domain.zones import LATEST, Zone
 
 Action = Literal["Skip", "Defer", "NextBusinessDay", "PreviousBusinessDay"]
 
@@ -21,6 +21,10 @@ LOOK_AHEAD: Final = (MAX_SHIFT_DAYS + 2) * DAY
 """No slot is due earlier than this before its nominal time; two days for changes of the clock."""
 QUIET: Final = DAY + 3 * 3600
 """A day however the clock is changed meanwhile."""
+FAR: Final = 100 * DAY
+"""How far back the start of a blackout is looked for; beyond, it is looked for anew."""
+_JOINED: Final = 8
+"""Times that it is looked whether exclusions of several calendars adjoin."""
 _MAX_MOVES: Final = 16
 """Deferrals of one slot from calendar to calendar, before it counts as excluded for good."""
 
@@ -37,22 +41,29 @@ class Looks:
     """The calendars of a task, asked about each instant and slot once. It lives as long as one
     question: the search for a business day comes by the same instants for the slots around."""
 
-    __slots__ = ("_days", "_excluders", "placed", "uses")
+    __slots__ = ("_begin", "_days", "_end", "_same", "placed", "uses")
 
     def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
         self.uses = uses
-        self._excluders: dict[int, tuple[CalendarUse, str] | None] = {}
+        # The last answer, and the time in which it is the same.
+        self._begin, self._end = 0, 0
+        self._same: tuple[CalendarUse, str] | None = None
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
         self.placed: dict[tuple[str, int], Placement] = {}
 
     def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
         """The first calendar that excludes the instant, and why; None when none does."""
-        try:
-            return self._excluders[instant]
-        except KeyError:
-            found = excluder(self.uses, instant)
-            self._excluders[instant] = found
-            return found
+        if self._begin <= instant < self._end:
+            return self._same
+        begin, end, found = 0, LATEST, None
+        for use in self.uses:
+            why, since, until = use.calendar.look(instant)
+            begin, end = max(begin, since), min(end, until)
+            if why is not None:
+                found = use, why
+                break
+        self._begin, self._end, self._same = begin, end, found
+        return found
 
     def day(self, instant: int) -> Literal["free", "window", "closed"]:
         """Whether nothing excludes the instant, a window does, or the whole day is excluded."""
@@ -139,20 +150,34 @@ def shift_days(zone: Zone, instant: int, days: int) -> int:
     return instant_at(zone, instant + zone.offset(instant) + days * DAY)
 
 
-def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int | None]:
-    """The span of time around the instant in which the answers of all calendars stay the same.
-
-    From (inclusive; 0 when open) until (exclusive; None when open).
-    """
-    begins = [use.calendar.last_edge(instant) for use in uses]
-    begin = max((edge for edge in begins if edge is not None), default=0)
-    return begin, stretch_end(uses, instant)
+def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
+    """A span of time around the instant in which the answers of all calendars stay the same."""
+    spans = [use.calendar.stretch(instant) for use in uses]
+    return max(begin for begin, _ in spans), min(end for _, end in spans)
 
 
-def stretch_end(uses: tuple[CalendarUse, ...], instant: int) -> int | None:
-    """The end of the span that `stretch` gives."""
-    ends = [use.calendar.next_edge(instant) for use in uses]
-    return min((edge for edge in ends if edge is not None), default=None)
+def blackout(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
+    """A span of time around an excluded instant whose slots all go the same way: they are skipped,
+    or deferred to its end."""
+    if len({use.action for use in uses}) > 1 or uses[0].action.endswith("BusinessDay"):
+        return stretch(uses, instant)
+    begin, end = instant + 1, instant
+    for _ in range(_JOINED):
+        earlier = begin
+        for use in uses:
+            if begin > 0 and use.calendar.excludes(begin - 1) is not None:
+                begin = use.calendar.start_of_exclusion(begin - 1)
+        if begin == earlier or begin < instant - FAR:
+            break
+    for _ in range(_JOINED):
+        later = end
+        for use in uses:
+            if end < LATEST:
+                found = use.calendar.end_of_exclusion(end)
+                end = LATEST if found is None else found
+        if end == later:
+            break
+    return begin, end
 
 
 def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
@@ -164,8 +189,7 @@ def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
     begin = instant - QUIET
     for use in uses:
         calendar = use.calendar
-        edge = calendar.next_edge(begin)
-        if calendar.excludes(begin) is not None or (edge is not None and edge <= instant):
+        if not calendar.free_between(begin, instant):
             return False
         if not all(calendar.on_business_day(at) for at in (begin, instant - DAY, instant)):
             return False

@@ -19,14 +19,21 @@ from taskrunner.api.v1alpha1.scheduled_task import (
     ScheduledTaskSpec,
 )
 from taskrunner.domain.calendar import CompiledCalendar
-from taskrunner.domain.calendar_days import DAY, to_local
+from taskrunner.domain.calendar_days import to_local
 from taskrunner.domain.calendar_placement import CalendarUse
 from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
 from taskrunner.domain.naming import schedule_part
 from taskrunner.domain.parameters import Parameters, compile_parameters, schedule_problems
 from taskrunner.domain.retry import RetryRule
-from taskrunner.domain.timeline import DstPolicy, IntervalTimeline, Timeline, once, once_local
+from taskrunner.domain.timeline import (
+    DstPolicy,
+    IntervalTimeline,
+    Timeline,
+    once,
+    once_local,
+    slots_a_day,
+)
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
 
@@ -188,21 +195,13 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         ttl=spec.ttl_seconds_after_finished,
         job_ttl=_job_ttl(spec),
         timeout=spec.timeout_seconds,
-        parameters=parameters,
-        requested_by=meta.annotations.get(ANNOTATION_REQUESTED_BY, "")[:1024],
         pending_timeout=spec.pending_timeout_seconds,
         retry=_retry_rule(spec.retry_policy),
         default_retries=spec.retry_policy is None or spec.retry_policy.max_retries is None,
+        parameters=parameters,
+        requested_by=meta.annotations.get(ANNOTATION_REQUESTED_BY, "")[:1024],
         job_template=orjson.dumps(spec.job_template),
     )
-
-
-def _job_ttl(spec: ScheduledTaskSpec) -> int | None:
-    """Of a template that nobody has checked yet: the server refuses what is no number, when asked
-    for a Job."""
-    template = spec.job_template.get("spec")
-    found = template.get("ttlSecondsAfterFinished") if isinstance(template, dict) else None
-    return found if isinstance(found, int) else None
 
 
 def _retry_rule(policy: RetryPolicy | None) -> RetryRule:
@@ -216,6 +215,14 @@ def _retry_rule(policy: RetryPolicy | None) -> RetryRule:
         retry_on=tuple(given.retry_on_exit_codes),
         fail_on=tuple(given.fail_on_exit_codes),
     )
+
+
+def _job_ttl(spec: ScheduledTaskSpec) -> int | None:
+    """Of a template that nobody has checked yet: the server refuses what is no number, when asked
+    for a Job."""
+    template = spec.job_template.get("spec")
+    found = template.get("ttlSecondsAfterFinished") if isinstance(template, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _entries(spec: ScheduledTaskSpec, key: str, problems: list[Problem]) -> Iterator[Entry]:
@@ -340,7 +347,7 @@ def _too_dense(
         most = MAX_MOVED_PER_DAY.get(use.action)
         if most is None:
             continue
-        per_day = sum(_slots_a_day(entry.timeline, created) for entry in entries)
+        per_day = sum(slots_a_day(entry.timeline, created) for entry in entries)
         if per_day > most:
             yield Problem(
                 f"spec.calendars[{position}].onExcluded",
@@ -349,11 +356,6 @@ def _too_dense(
                 f" most {most} are supported.",
                 "Write Skip or Defer, or a schedule that runs less often.",
             )
-
-
-def _slots_a_day(timeline: Timeline, created: int) -> int:
-    first = timeline.next_after(created)
-    return timeline.count_between(first.time - 1, first.time - 1 + DAY) if first else 0
 
 
 def _classes(entries: tuple[Entry, ...]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ were no time zones. `timeline.CronTimeline` turns them into instants.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -77,6 +78,25 @@ class CronExpression:
             time += _highest(self.seconds)
         slot = found * DAY + time
         return slot if slot >= low else None
+
+    def backwards(self, low: int, high: int) -> Iterator[int]:
+        """All slots in low ≤ slot < high, the last first: quicker than asking for one by one."""
+        while (slot := self.last(low, high)) is not None:
+            day, second = divmod(slot, DAY)
+            hour, minute = second // 3600, second % 3600 // 60
+            high = slot - second % 60
+            for each in bits_down(_below(self.seconds, second % 60 + 1)):
+                if high + each < low:
+                    return
+                yield high + each
+            hours = day * DAY + hour * 3600
+            for each_minute in bits_down(_below(self.minutes, minute)):
+                for each in bits_down(self.seconds):
+                    slot = hours + each_minute * 60 + each
+                    if slot < low:
+                        return
+                    yield slot
+            high = hours
 
     def count(self, low: int, high: int) -> int:
         """How many slots there are in low ≤ slot < high; the work grows with months only."""
@@ -206,6 +226,14 @@ def _month(year: int, month: int) -> tuple[int, int]:
 def _below(mask: int, end: int) -> int:
     """The bits of `mask` below `end`."""
     return mask & (1 << end) - 1
+
+
+def bits_down(mask: int) -> Iterator[int]:
+    """Positions of the set bits, largest first."""
+    while mask:
+        position = mask.bit_length() - 1
+        yield position
+        mask ^= 1 << position
 
 
 def _lowest(mask: int) -> int:

@@ -55,10 +55,10 @@ def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
     before = before if task.end is None else min(before, task.end)
     timelines = [entry.timeline for entry in task.entries]
     if len(timelines) == 1:
-        fire = timelines[0].previous_before(before)
-        while fire is not None and fire.time >= task.first:
+        for fire in timelines[0].backwards(before):
+            if fire.time < task.first:
+                return
             yield Group(fire.time, (0,), (fire,))
-            fire = timelines[0].previous_before(fire.time)
         return
     heads = [timeline.previous_before(before) for timeline in timelines]
     while True:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from taskrunner.domain.calendar_placement import Action, Looks, excluder, place, stretch_end
+from taskrunner.domain.calendar_placement import Action, Looks, blackout, excluder, place, stretch
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import fires_at, groups_before, nominal_after, nominal_before
@@ -14,6 +14,8 @@ from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
 MAX_STRETCHES: Final = 24
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
+MAX_PARTS: Final = 100
+"""Likewise, stretches times schedules."""
 
 
 @dataclass(slots=True)
@@ -90,12 +92,12 @@ def _nominal_edge(task: CompiledTask, instant: int) -> int:
 def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, Count]) -> bool:
     """Add up what calendars skip, one stretch at a time. False when there are too many."""
     at = max(low + 1, task.first)
-    for _ in range(MAX_STRETCHES):
+    for _ in range(min(MAX_STRETCHES, MAX_PARTS // len(task.entries))):
         if at > high:
             return True
-        end = stretch_end(task.calendars, at)
-        end = high + 1 if end is None else min(end, high + 1)
         found = excluder(task.calendars, at)
+        span = stretch(task.calendars, at) if found is None else blackout(task.calendars, at)
+        end = min(span[1], high + 1)
         if found is not None:
             for reason, count in _skipped_in(task, at, end, found[0].action):
                 skipped[reason].add(count)

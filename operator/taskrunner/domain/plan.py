@@ -191,11 +191,16 @@ def slots_of(
     `following` is the task's next nominal instant (None: none is to come, or there is no jitter).
     With `until`, those that are due later may be left out.
     """
-    if len(group.members) == 1 and not task.calendars and not task.jitter:
-        # Nearly all tasks: nothing moves the slot.
-        entry, note = task.entries[group.members[0]], group.fires[0].note
-        notes = (note,) if note else ()
-        yield Slot(group.nominal, group.nominal, entry.name, entry.arguments, notes=notes)
+    if len(group.members) == 1 and (
+        not task.calendars or not (task.moves_back or looks.excluder(group.nominal))
+    ):
+        # Nearly all slots: no calendar moves them.
+        entry, note, nominal = task.entries[group.members[0]], group.fires[0].note, group.nominal
+        notes: tuple[str, ...] = (note,) if note else ()
+        delay = _jitter(task, nominal, nominal, following) if task.jitter else 0
+        if delay:
+            notes += (f"jitter +{delay} s",)
+        yield Slot(nominal, nominal + delay, entry.name, entry.arguments, (), None, None, "", notes)
         return
     for draft in _drafts(task, looks, group):
         if until is None or draft.base <= until:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, excluder, stretch
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, blackout, excluder
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
 from taskrunner.domain.plan import Slot, slots_of, walk
-from taskrunner.domain.zones import LATEST
 
 MAX_LOOKS: Final = 400
 """Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
 calendars that exclude nearly everything; over a year of excluded days fits in."""
+MAX_LOOKS_BACK: Final = 150
+"""The same for looking back, which only catching up does; divided among schedules whose arguments
+differ. A blackout takes one look, however long it is."""
+MIN_LOOKS_BACK: Final = 30
 
 
 def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
@@ -47,18 +50,24 @@ def runs_before(
 
     `looks` as for `walk`.
     """
-    left, looks = MAX_LOOKS, looks or Looks(task.calendars)
+    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK // max(1, len(set(task.classes))))
+    left, looks = most, looks or Looks(task.calendars)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
         groups, before = groups_before(task, before), None
+        following: int | None = None
+        known = not task.jitter
         for group in groups:
-            following = nominal_after(task, group.nominal) if task.jitter else None
+            if not known:
+                following, known = nominal_after(task, group.nominal), True
             slots = list(slots_of(task, looks, group, following, until=until))
+            if task.jitter:
+                following = group.nominal
             running = [slot for slot in slots if slot.skip is None]
             yield from (slot for slot in reversed(running) if floor < slot.due <= until)
             if group.nominal <= floor:
                 return
-            left = MAX_LOOKS if running else left - 1
+            left = most if running else left - 1
             if not left:
                 return
             if not running:
@@ -73,8 +82,7 @@ def _skipped_until(task: CompiledTask, nominal: int) -> int:
     found = excluder(task.calendars, nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
         return nominal
-    _, end = stretch(task.calendars, nominal)
-    end = LATEST if end is None else end
+    _, end = blackout(task.calendars, nominal)
     if found[0].action == "Skip":
         return end - 1
     # Defer: of each class of arguments, at most the last slot of the stretch runs. It may be here.
@@ -88,10 +96,9 @@ def _skipped_from(task: CompiledTask, nominal: int) -> int:
     found = excluder(task.calendars, nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
         return nominal
-    begin, end = stretch(task.calendars, nominal)
+    begin, end = blackout(task.calendars, nominal)
     if found[0].action == "Skip":
         return begin
-    end = LATEST if end is None else end
     lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
     running = (last for last in lasts if last is not None and begin <= last < nominal)
     return max((last + 1 for last in running), default=begin)

@@ -7,10 +7,11 @@ Instants are whole UTC seconds since 1970-01-01 everywhere in the domain. Planni
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from taskrunner.domain.cron_expression import CronExpression
+from taskrunner.domain.cron_expression import DAY, CronExpression
 from taskrunner.domain.zones import EARLIEST, LATEST, Zone
 
 Gap = Literal["RunAfter", "Skip"]
@@ -50,6 +51,10 @@ class Timeline(Protocol):
 
     def previous_before(self, instant: int) -> Fire | None:
         """The last slot strictly before the instant; None when there is none since 1970."""
+        ...
+
+    def backwards(self, before: int) -> Iterator[Fire]:
+        """The slots strictly before the instant, the last first."""
         ...
 
     def count_between(self, after: int, until: int) -> int:
@@ -108,6 +113,22 @@ class CronTimeline:
             if gap:
                 return self._at_gap(index)
         return None
+
+    def backwards(self, before: int) -> Iterator[Fire]:
+        fire = self.previous_before(before)
+        while fire is not None:
+            yield fire
+            index = self.zone.segment(fire.time)
+            low, high = self._window(index)
+            offset = self.zone.offsets[index]
+            # Far from the start of the segment there is no gap, and no note when none is here.
+            low = max(low, self.zone.seen[index], self.zone.starts[index] + offset + 1)
+            high = min(high, self.zone.later[index], fire.time + offset)
+            last = fire.time
+            for local in self.expression.backwards(low, high):
+                last = local - offset
+                yield Fire(last)
+            fire = self.previous_before(last)
 
     def count_between(self, after: int, until: int) -> int:
         begin, end = max(after + 1, EARLIEST), min(until + 1, LATEST)
@@ -182,6 +203,9 @@ class IntervalTimeline:
         slot = last - (last - self.anchor) % self.every
         return Fire(slot) if slot >= EARLIEST else None
 
+    def backwards(self, before: int) -> Iterator[Fire]:
+        return _one_by_one(self, before)
+
     def count_between(self, after: int, until: int) -> int:
         low, high = max(after, EARLIEST - 1), min(until, LATEST - 1)
         if low >= high:
@@ -207,8 +231,24 @@ class OnceTimeline:
         index = bisect_left(self.times, instant)
         return self.fires[index - 1] if index else None
 
+    def backwards(self, before: int) -> Iterator[Fire]:
+        return _one_by_one(self, before)
+
     def count_between(self, after: int, until: int) -> int:
         return max(0, bisect_right(self.times, until) - bisect_right(self.times, after))
+
+
+def _one_by_one(timeline: Timeline, before: int) -> Iterator[Fire]:
+    fire = timeline.previous_before(before)
+    while fire is not None:
+        yield fire
+        fire = timeline.previous_before(fire.time)
+
+
+def slots_a_day(timeline: Timeline, after: int) -> int:
+    """How many slots there are on the first day that has any after the instant."""
+    first = timeline.next_after(after)
+    return timeline.count_between(first.time - 1, first.time - 1 + DAY) if first else 0
 
 
 def once(instant: int) -> OnceTimeline:
