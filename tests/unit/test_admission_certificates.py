@@ -29,6 +29,7 @@ from taskrunner.admission.certificates import (
 )
 from taskrunner.admission.keeper import (
     CONFIGURATIONS,
+    MUTATING_CONFIGURATIONS,
     SECRETS,
     FileKeeper,
     SecretKeeper,
@@ -267,6 +268,25 @@ async def test_the_first_replica_makes_the_secret_and_tells_the_api_server(
     assert trusts(held.bundle, held.current)
     assert bundles(server) == [held.bundle, held.bundle]
     assert replica.tls.expires == NOW + 90 * DAY
+
+
+async def test_both_configurations_are_told_whom_to_trust(
+    clock: FakeClock, server: FakeServer
+) -> None:
+    settings = SETTINGS.model_copy(update={"mutating_configuration_name": "stamp"})
+    keeper = SecretKeeper(FakeApi(clock, server), clock, settings, ServingTls())
+    with pytest.raises(NotFound):
+        await keeper.step()
+    assert keeper.problem() == (
+        "The caBundle of the ValidatingWebhookConfiguration conf and MutatingWebhookConfiguration"
+        " stamp is not written yet."
+    )
+    hooks = [{"name": "a", "clientConfig": {}}]
+    server.create(MUTATING_CONFIGURATIONS, "", {"metadata": {"name": "stamp"}, "webhooks": hooks})
+    await keeper.step()
+    assert keeper.problem() == ""
+    found = server.get(MUTATING_CONFIGURATIONS, "", "stamp")["webhooks"][0]["clientConfig"]
+    assert base64.b64decode(found["caBundle"]) == held_by(server).bundle
 
 
 async def test_the_next_replicas_and_looks_write_nothing(

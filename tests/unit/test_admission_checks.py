@@ -288,6 +288,43 @@ async def test_a_run_of_no_task_is_warned_about(api: FakeApi) -> None:
     )
 
 
+SUITE = {"name": "SUITE", "enum": ["smoke", "full"], "default": "smoke"}
+TOKEN = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "ci", "key": "token"}}}
+
+
+async def test_arguments_of_a_run_are_those_that_its_task_takes_now(api: FakeApi) -> None:
+    await api.create(SCHEDULED_TASKS, "qa", task({"parameters": [SUITE, TOKEN, {"name": "URL"}]}))
+    assert await check(api, run(arguments={"SUITE": "full", "URL": "x"})) == Verdict()
+    verdict = await check(api, run(arguments={"SUITE": "smok", "TOKEN": "hunter2"}))
+    assert [str(problem) for problem in verdict.problems] == [
+        'spec.arguments.SUITE "smok": This is not one of the values that the parameter takes.'
+        " Write smoke or full.",
+        'spec.arguments.TOKEN: The task takes this value from the Secret "ci", and no argument'
+        " replaces it. Remove the argument.",
+        "spec.arguments.URL: The task needs this argument: the parameter has no default."
+        ' Write e.g. arguments: {URL: "…"}, or give it a default.',
+    ]
+
+
+async def test_a_run_of_a_task_that_cannot_be_followed_is_warned_about(api: FakeApi) -> None:
+    bad = {**SUITE, "default": "smok"}
+    await api.create(SCHEDULED_TASKS, "qa", task({"parameters": [bad]}))
+    verdict = await check(api, run(arguments={"SUITE": "full"}))
+    assert verdict.problems == ()
+    assert verdict.warnings[0].startswith(
+        'spec.taskRef.name "good": The task itself cannot be followed, and until it is corrected,'
+        ' runs fail: spec.parameters[0].default "smok": This is not one of the values'
+    )
+
+
+async def test_arguments_of_schedules_are_checked_with_the_task(api: FakeApi) -> None:
+    schedules = [{"name": "a", "everySeconds": 60, "arguments": {"SUIT": "full"}}]
+    verdict = await check(api, task({"parameters": [SUITE], "schedules": schedules}))
+    assert [str(problem) for problem in verdict.problems] == [
+        "spec.schedules[0].arguments.SUIT: The task has no such parameter. Did you mean SUITE?"
+    ]
+
+
 async def test_the_operators_runs_cost_no_call(api: FakeApi) -> None:
     decided = {"type": "Run", "reason": "OnSchedule"}
     scheduled = run(type="Scheduled", decision=decided, scheduledTime="2026-01-01T00:00:00Z")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -36,9 +38,11 @@ class Served:
     port: int
     client: aiohttp.ClientSession
 
-    async def post(self, body: Json | bytes, query: str = "") -> tuple[int, Json]:
+    async def post(
+        self, body: Json | bytes, query: str = "", *, path: str = "/validate"
+    ) -> tuple[int, Json]:
         data = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
-        url = f"https://127.0.0.1:{self.port}/validate{query}"
+        url = f"https://127.0.0.1:{self.port}{path}{query}"
         async with self.client.post(url, **data) as response:
             if response.content_type != "application/json":
                 return response.status, {"text": await response.text()}
@@ -131,6 +135,27 @@ async def test_an_error_of_ours_lets_the_object_through_and_is_logged(
     assert "1-2-3 ScheduledTask qa/good: the check failed; let through" in caplog.text
     assert "RuntimeError: a bug" in caplog.text
     assert served.count("ScheduledTask", "unchecked") == 1
+
+
+async def test_who_asked_is_written_into_the_object(served: Served) -> None:
+    code, response = await served.post(review(BAD_SPEC), path="/stamp")
+    assert (code, response["allowed"], response["patchType"]) == (200, True, "JSONPatch")
+    assert json.loads(base64.b64decode(response["patch"])) == [
+        {
+            "op": "add",
+            "path": "/metadata/annotations",
+            "value": {"taskrunner.dev/requested-by": "jane"},
+        }
+    ]
+    code, response = await served.post(review(BAD_SPEC, BAD_SPEC), path="/stamp")
+    assert (code, response) == (200, {"uid": "1-2-3", "allowed": True})
+    labels = {"kind": "ScheduledTask"}
+    stamps = served.metrics.registry.get_sample_value("taskrunner_webhook_stamps_total", labels)
+    assert stamps == 1
+
+
+async def test_what_is_no_review_is_not_stamped(served: Served) -> None:
+    assert (await served.post(b"{}", path="/stamp"))[0] == 400
 
 
 async def test_when_no_time_is_left_the_object_goes_through(served: Served) -> None:

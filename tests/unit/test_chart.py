@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from generators import values_reference
 from taskrunner import settings as operator_settings
 from taskrunner.admission import settings as webhook_settings
 from taskrunner.admission.server import PATH
+from taskrunner.api.fence import Fence, manifests
 from taskrunner.settings import Settings
 from testbed.errors import CommandError
 
@@ -50,6 +52,7 @@ MINIMAL: Json = {
     "crds": {"install": False},
     "rbac": {"create": False, "aggregateRoles": False},
     "identity": {"enabled": False},
+    "fence": {"enabled": False},
     "operator": {
         "serviceAccount": {"create": False, "name": "theirs"},
         "podDisruptionBudget": {"enabled": False},
@@ -259,10 +262,11 @@ def test_the_webhook_is_found_where_it_says_it_is(default: Rendered) -> None:
 
 
 def test_the_webhook_holds_nothing_up_when_it_is_down(rendered: Rendered) -> None:
-    for name in rendered.names("ValidatingWebhookConfiguration"):
-        for hook in rendered.get("ValidatingWebhookConfiguration", name)["webhooks"]:
-            assert hook["failurePolicy"] == "Ignore"
-            assert hook["timeoutSeconds"] <= 5
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+        for name in rendered.names(kind):
+            for hook in rendered.get(kind, name)["webhooks"]:
+                assert hook["failurePolicy"] == "Ignore"
+                assert hook["timeoutSeconds"] <= 5
 
 
 def test_the_certificates_are_left_to_the_webhook(default: Rendered) -> None:
@@ -291,6 +295,7 @@ def test_without_the_webhook_nothing_of_it_is_left(helm: Helm) -> None:
     rendered = Rendered(helm.template({"webhook": {"enabled": False}}))
     assert [o["metadata"]["name"] for o in rendered if "webhook" in o["metadata"]["name"]] == []
     assert not rendered.names("ValidatingWebhookConfiguration")
+    assert not rendered.names("MutatingWebhookConfiguration")
 
 
 # --- rights ---------------------------------------------------------------------------------------
@@ -330,6 +335,7 @@ def test_with_one_namespace_nothing_reaches_beyond_it(helm: Helm) -> None:
         "crds": {"install": False},
         "webhook": {"enabled": False},
         "identity": {"enabled": False},
+        "fence": {"enabled": False},
     }
     rendered = Rendered(helm.template(values))
     assert {obj["metadata"].get("namespace") for obj in rendered} == {NAMESPACE, "team-a"}
@@ -354,7 +360,7 @@ def test_policies_refuse_when_they_cannot_be_evaluated(default: Rendered) -> Non
 @pytest.mark.parametrize("kind", POLICIES)
 def test_every_policy_is_bound(rendered: Rendered, kind: str) -> None:
     bindings = [obj for obj in rendered if obj["kind"] == f"{kind}Binding"]
-    assert sorted(obj["spec"]["policyName"] for obj in bindings) == rendered.names(kind)
+    assert sorted({obj["spec"]["policyName"] for obj in bindings}) == rendered.names(kind)
 
 
 def test_with_one_namespace_the_policies_look_at_nothing_else(helm: Helm) -> None:
@@ -393,6 +399,15 @@ def test_the_api_server_stamps_who_asked_where_it_can(
     command = ("template", "taskrunner", CHART, f"--kube-version={version}")
     rendered = Rendered(helm.run(*command, values=values))
     assert bool(rendered.names("MutatingAdmissionPolicy")) is policy
+    stamped = values.get("identity", {}).get("enabled", True)
+    webhooks = rendered.names("MutatingWebhookConfiguration")
+    assert bool(webhooks) is (stamped and not policy)
+    # It may write the configuration exactly where there is one, and is told its name.
+    role = rendered.get("ClusterRole", "taskrunner-webhook-configuration")
+    allowed = [name for rule in role["rules"] for name in rule["resources"]]
+    assert ("mutatingwebhookconfigurations" in allowed) is bool(webhooks)
+    settings = webhook_settings.load(_environment(rendered, "webhook"))
+    assert [settings.mutating_configuration_name] == (webhooks or [""])
 
 
 @pytest.mark.parametrize(
@@ -421,6 +436,39 @@ def test_users_have_the_rights_of_kubernetes_own_roles(
     for resource in ("scheduledtasks", "taskexecutions", "calendars"):
         assert by_resource[resource] == verbs
         assert by_resource[f"{resource}/status"] == {"get"}
+
+
+# --- the fence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "fence"),
+    [
+        pytest.param({}, Fence("taskrunner", f"{NAMESPACE}:taskrunner-operator", NAMESPACE)),
+        pytest.param(
+            NAMESPACED,
+            Fence("taskrunner", f"{NAMESPACE}:taskrunner-operator", NAMESPACE, "team-a"),
+        ),
+        pytest.param(
+            {
+                "fullnameOverride": "tasks",
+                "operator": {"serviceAccount": {"name": "runner"}},
+            },
+            Fence("tasks", f"{NAMESPACE}:runner", NAMESPACE),
+        ),
+    ],
+)
+def test_the_fence_is_that_of_the_program(helm: Helm, values: Json, fence: Fence) -> None:
+    rendered = Rendered(helm.template(values))
+    account = replace(fence, user=f"system:serviceaccount:{fence.user}")
+    for expected in manifests(account):
+        found = rendered.get(expected["kind"], expected["metadata"]["name"])
+        assert found["spec"] == expected["spec"]
+
+
+def test_the_fence_can_be_left_to_others(helm: Helm) -> None:
+    rendered = Rendered(helm.template({"fence": {"enabled": False}}))
+    assert "taskrunner-fence" not in rendered.names("ValidatingAdmissionPolicy")
 
 
 # --- values ---------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from taskrunner.api.v1alpha1.parse import (
     parse_scheduled_task,
     parse_task_execution,
 )
+from taskrunner.api.v1alpha1.task_execution import TaskExecution
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.domain.compile import CompiledTask, compile_task
+from taskrunner.domain.parameters import compile_parameters
 from taskrunner.domain.warnings import warnings_for, warnings_for_calendar
 from taskrunner.errors import ApiError, NotFound, Problem, SpecError
 from taskrunner.ports import SCHEDULED_TASKS, Clock
@@ -132,7 +134,7 @@ class Checker:
         if request.old is not None or execution.spec.type != "Manual":
             return Found()
         try:
-            await self._api.get(SCHEDULED_TASKS, request.namespace, task)
+            present = await self._api.get(SCHEDULED_TASKS, request.namespace, task)
         except NotFound:
             return Found(
                 warnings=[
@@ -141,8 +143,10 @@ class Checker:
                 ]
             )
         except ApiError:
-            pass  # The operator looks again when it starts the run, and says what it finds.
-        return Found()
+            return (
+                Found()
+            )  # The operator looks again when it starts the run, and says what it finds.
+        return _fitting(execution, present)
 
     async def _calendar(self, _: Request, obj: JsonMap) -> Found:
         def compiled() -> Found:
@@ -165,6 +169,20 @@ class Checker:
 
     async def _apart(self, compute: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, compute)
+
+
+def _fitting(execution: TaskExecution, present: JsonMap) -> Found:
+    """Whether the arguments are those that the task takes, as it is now."""
+    try:
+        spec = parse_scheduled_task(present).spec
+        parameters, problems = compile_parameters(spec.parameters, spec.job_template)
+        if problems:
+            raise SpecError(*problems)
+    except SpecError as error:
+        name = execution.spec.task_ref.name
+        why = f"The task itself cannot be followed, and until it is corrected, runs fail: {error}"
+        return Found(warnings=[f'spec.taskRef.name "{name}": {why}'])
+    return Found(list(parameters.problems(execution.spec.arguments, "spec.arguments")))
 
 
 def unchanged(request: Request) -> bool:

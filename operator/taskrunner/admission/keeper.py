@@ -26,6 +26,13 @@ CONFIGURATIONS: Final = Resource(
     "ValidatingWebhookConfiguration",
 )
 
+MUTATING_CONFIGURATIONS: Final = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+)
+
 _TRIES: Final = 5
 _BUNDLE, _CURRENT, _NEXT = "ca.crt", ("tls.crt", "tls.key"), ("next.crt", "next.key")
 
@@ -118,7 +125,14 @@ class SecretKeeper:
         self._clock = clock
         self._namespace = settings.namespace
         self._secret = settings.secret_name
-        self._configuration = settings.configuration_name
+        self._configurations = tuple(
+            (resource, name)
+            for resource, name in (
+                (CONFIGURATIONS, settings.configuration_name),
+                (MUTATING_CONFIGURATIONS, settings.mutating_configuration_name),
+            )
+            if name
+        )
         self._policy = Policy(settings.server_names, settings.cert_lifetime, settings.cert_settle)
         self._tls = tls
         self._trusted: tuple[bytes, float] | None = None
@@ -138,10 +152,8 @@ class SecretKeeper:
         if self._tls.expires is None:
             return f"There is no certificate in the Secret {self._secret} yet."
         if not self._announced:
-            return (
-                "The caBundle of the ValidatingWebhookConfiguration"
-                f" {self._configuration} is not written yet."
-            )
+            names = " and ".join(f"{kind.kind} {name}" for kind, name in self._configurations)
+            return f"The caBundle of the {names} is not written yet."
         return ""
 
     async def _up_to_date(self) -> Held:
@@ -200,24 +212,29 @@ class SecretKeeper:
         return self._clock.boot() - self._trusted[1]
 
     async def _announce(self, bundle: bytes) -> None:
-        """Make the configuration trust the bundle; also when a Helm upgrade has emptied it."""
+        """Make the configurations trust the bundle; also when a Helm upgrade has emptied them."""
         changed = False
-        if self._configuration:
-            found = await self._api.get(CONFIGURATIONS, "", self._configuration)
-            text = base64.b64encode(bundle).decode()
-            clients = [hook.setdefault("clientConfig", {}) for hook in found.get("webhooks") or ()]
-            changed = any(client.get("caBundle") != text for client in clients)
-            if changed:
-                for client in clients:
-                    client["caBundle"] = text
-                try:
-                    await self._api.replace(CONFIGURATIONS, "", self._configuration, found)
-                except Conflict:
-                    return  # Written meanwhile, by another replica as a rule; the next look tells.
-                log.info("certificates: caBundle of %s is written", self._configuration)
+        for resource, name in self._configurations:
+            try:
+                changed |= await self._write_bundle(resource, name, bundle)
+            except Conflict:
+                return  # Written meanwhile, by another replica as a rule; the next look tells.
         self._announced = True
         if changed or self._trusted is None or self._trusted[0] != bundle:
             self._trusted = (bundle, self._clock.boot())
+
+    async def _write_bundle(self, resource: Resource, name: str, bundle: bytes) -> bool:
+        """Whether it had to be written."""
+        found = await self._api.get(resource, "", name)
+        text = base64.b64encode(bundle).decode()
+        clients = [hook.setdefault("clientConfig", {}) for hook in found.get("webhooks") or ()]
+        if all(client.get("caBundle") == text for client in clients):
+            return False
+        for client in clients:
+            client["caBundle"] = text
+        await self._api.replace(resource, "", name, found)
+        log.info("certificates: caBundle of %s %s is written", resource.kind, name)
+        return True
 
 
 # --- the Secret's data --------------------------------------------------------------------------

@@ -28,6 +28,12 @@ class WebhookMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.stamps = Counter(
+            "taskrunner_webhook_stamps_total",
+            "Objects into which it was written who asked, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.api_calls = Counter(
             "taskrunner_webhook_api_calls_total",
             "Calls to the API server, by verb, resource and HTTP code (0: no answer).",

@@ -5,8 +5,9 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ class Request:
     old: dict[str, Any] | None
     """The object as it is now; None on CREATE."""
     username: str
+    groups: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -76,6 +78,7 @@ def read_review(body: bytes) -> Request:
     if not isinstance(obj, dict):
         raise ReviewError("The object of the request is not an object.")
     metadata = obj.get("metadata") or {}
+    user = request.get("userInfo") or {}
     return Request(
         uid=str(request["uid"]),
         kind=str((request.get("kind") or {}).get("kind") or ""),
@@ -84,7 +87,8 @@ def read_review(body: bytes) -> Request:
         name=str(metadata.get("name") or request.get("name") or metadata.get("generateName") or ""),
         obj=obj,
         old=request.get("oldObject") or None,
-        username=str((request.get("userInfo") or {}).get("username") or ""),
+        username=str(user.get("username") or ""),
+        groups=tuple(str(group) for group in user.get("groups") or ()),
     )
 
 
@@ -109,6 +113,19 @@ def answer(request: Request, verdict: Verdict, *, group: str) -> bytes:
                 "causes": [cause(problem) for problem in verdict.problems],
             },
         }
+    return _review(response)
+
+
+def answer_with(request: Request, patch: Sequence[Mapping[str, Any]]) -> bytes:
+    """The AdmissionReview that lets the object through, with these changes (RFC 6902)."""
+    response: dict[str, Any] = {"uid": request.uid, "allowed": True}
+    if patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(orjson.dumps(patch)).decode()
+    return _review(response)
+
+
+def _review(response: Mapping[str, Any]) -> bytes:
     return orjson.dumps(
         {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
     )

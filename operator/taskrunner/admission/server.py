@@ -18,13 +18,23 @@ from aiohttp import web
 
 from taskrunner.admission.checks import Checker, unchanged
 from taskrunner.admission.metrics import WebhookMetrics
-from taskrunner.admission.review import Request, ReviewError, Verdict, answer, read_review, sentence
+from taskrunner.admission.review import (
+    Request,
+    ReviewError,
+    Verdict,
+    answer,
+    answer_with,
+    read_review,
+    sentence,
+)
+from taskrunner.admission.stamp import stamp
 from taskrunner.api.v1alpha1.names import GROUP
 from taskrunner.ports import Clock
 
 log = logging.getLogger(__name__)
 
 PATH: Final = "/validate"
+STAMP_PATH: Final = "/stamp"
 LARGEST_BODY: Final = 8 * 2**20
 """Bytes. The API server takes 3 MiB a request, and a review has the object twice."""
 DEFAULT_SECONDS: Final = 5.0
@@ -45,9 +55,10 @@ class Server:
         self._metrics = metrics
 
     def application(self) -> web.Application:
-        """The HTTP application; `/validate` is all it has."""
+        """The HTTP application: `/validate` and `/stamp`."""
         application = web.Application(client_max_size=LARGEST_BODY)
         application.router.add_post(PATH, self._validate)
+        application.router.add_post(STAMP_PATH, self._stamp)
         return application
 
     @asynccontextmanager
@@ -80,6 +91,17 @@ class Server:
         return web.Response(
             body=answer(request, verdict, group=GROUP), content_type="application/json"
         )
+
+    async def _stamp(self, http: web.Request) -> web.Response:
+        """Write who asked into the object. It takes no call and no time worth a limit."""
+        try:
+            request = read_review(await http.read())
+        except ReviewError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        patch = stamp(request)
+        kind = request.kind if request.kind in _KINDS else "other"
+        self._metrics.stamps.labels(kind).inc(bool(patch))
+        return web.Response(body=answer_with(request, patch), content_type="application/json")
 
     async def _judge(self, request: Request, seconds: float) -> tuple[str, Verdict]:
         try:

@@ -51,6 +51,11 @@ class WebhookSettings(BaseModel):
         "taskrunner",
         description="ValidatingWebhookConfiguration whose caBundle is kept right; empty for none.",
     )
+    mutating_configuration_name: str = Field(
+        "",
+        description="MutatingWebhookConfiguration whose caBundle is kept right; empty for none, as"
+        " from Kubernetes 1.36 on, where a policy writes down who asked.",
+    )
     cert_lifetime: float = Field(
         90 * _DAY,
         ge=10,
