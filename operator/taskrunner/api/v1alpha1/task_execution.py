@@ -311,8 +311,18 @@ class TaskExecutionStatus(StatusModel):
         description="From when it was due to the creation of its Job.",
         json_schema_extra={"format": "int64"},
     )
+    pod_start_lag_milliseconds: int | None = Field(
+        None,
+        description="From the creation of its first Job to the start of a container, in the whole"
+        " seconds that Kubernetes records.",
+        json_schema_extra={"format": "int64"},
+    )
     worker: str | None = Field(None, description="The replica that started it.")
-    progress: Progress | None = Field(None, description="How far the run says it is.")
+    progress: Progress | None = Field(
+        None,
+        description="How far the run says it is: the annotation taskrunner.dev/progress of its pod"
+        ' or Job, such as "40 Copying files".',
+    )
     result: str | None = Field(
         None, description="The last 4 KiB of the termination message of its container."
     )
