@@ -84,9 +84,8 @@ cluster-down: setup  ## Stop the cluster that `make cluster` started.
 	@$(PY) -m testbed down
 
 .PHONY: run
-run: setup  ## Install the CRDs and run the operator against the current KUBECONFIG.
-	@kubectl=$$($(PY) -m testbed path kubectl) && $$kubectl apply --server-side -f crds/ && \
-	  $$kubectl create namespace taskrunner-system --dry-run=client -o yaml | $$kubectl apply -f -
+run: setup  ## Install the CRDs and the fence, and run the operator against the current KUBECONFIG.
+	@$(PY) -m install
 	@$(VENV)/bin/taskrunner operator $(ARGS)
 
 .PHONY: bench

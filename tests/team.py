@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from install import fence_for, install
 from replicas import OperatorProcess, eventually
 from testbed.base import BaseCluster
 
-ROOT = Path(__file__).parents[1]
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -45,8 +45,7 @@ class Team:
         self.name = f"team-{uuid.uuid4().hex[:6]}"
         self._directory = directory
         self.replicas: list[OperatorProcess] = []
-        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        cluster.kubectl("create", "namespace", self.name)
+        install(cluster.kubectl, self.name, watch_namespace=self.name)
 
     def start(self, **settings: str) -> OperatorProcess:
         """One more replica."""
@@ -65,6 +64,8 @@ class Team:
     def stop(self) -> None:
         for replica in self.replicas:
             replica.stop()
+        for obj in fence_for(self.cluster.kubectl, self.name, watch_namespace=self.name):
+            self.cluster.kubectl("delete", obj["kind"], obj["metadata"]["name"])
         self.cluster.kubectl("delete", "namespace", self.name, "--wait=false")
 
     def logs(self) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from install import install
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import from_kubeconfig
@@ -33,10 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt), Cluster(ClusterSpec(name="demo")) as cluster:
         say(f"cluster is up: export KUBECONFIG={cluster.kubeconfig}")
-        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        for namespace in (NAMESPACE, "taskrunner-system"):
-            cluster.kubectl("create", "namespace", namespace)
+        install(cluster.kubectl, "taskrunner-system")
+        cluster.kubectl("create", "namespace", NAMESPACE)
         with operator(cluster):
             for example in EXAMPLES:
                 cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(ROOT / "examples" / example))

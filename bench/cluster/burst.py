@@ -20,6 +20,7 @@ from typing import Protocol
 import uvloop
 
 from bench.measures import Measure, percentile
+from install import apply_fence
 from taskrunner.domain.instants import format_instant
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
@@ -138,6 +139,7 @@ class _Ours:
 
     @contextmanager
     def surroundings(self, namespace: str) -> Iterator[None]:
+        apply_fence(self._cluster.kubectl, namespace, watch_namespace=namespace)
         environment = os.environ | {
             "KUBECONFIG": str(self._cluster.kubeconfig),
             "SCHEDULER_NAMESPACE": namespace,

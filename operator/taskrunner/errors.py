@@ -4,6 +4,7 @@
 - `Conflict` means that somebody else wrote first: read again, decide again.
 - `Transient` backs off and tries again: the server, the network or a quota says "not now".
 - `Refused` will not change by trying again: permission, policy, or a request that is malformed.
+- `Fenced` and `TermOver` mean that it is somebody else's turn: stop acting.
 """
 
 from __future__ import annotations
@@ -77,9 +78,17 @@ class Refused(ApiError):
     """400, 403, 405, 422 …: the same request will be refused again."""
 
 
+class Fenced(Refused):
+    """The fence refused: what was written carries an epoch that is not the shard's present one."""
+
+
 class Transient(ApiError):
     """429, 5xx, time-outs and broken connections: the same request may succeed later.
 
     After a broken connection or a time-out the write *may have happened*; callers read before
     they conclude anything from it.
     """
+
+
+class TermOver(TaskrunnerError):
+    """This replica's turn of acting for a shard has ended."""

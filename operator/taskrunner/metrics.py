@@ -14,11 +14,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.start_lag = Histogram(
-            "taskrunner_start_lag_seconds",
-            "Time from a slot being due to its Job having been created.",
-            buckets=_LAG_BUCKETS,
-            registry=self.registry,
+        self.start_lag = Lag(
+            Histogram(
+                "taskrunner_start_lag_seconds",
+                "Time from a slot being due to its Job having been created.",
+                buckets=_LAG_BUCKETS,
+                registry=self.registry,
+            )
         )
         self.slots = Counter(
             "taskrunner_slots_decided_total",
@@ -52,8 +54,25 @@ class Metrics:
         )
         self.leading = Gauge(
             "taskrunner_leading",
-            "1 while this replica holds the shard's Lease.",
+            "1 while this replica acts for the shard.",
+            ["shard"],
             registry=self.registry,
+        )
+        self.fenced = Gauge(
+            "taskrunner_fence_active",
+            "1 when the API server was seen to refuse writes of ended terms, 0 when not; only where"
+            " this replica holds the shard.",
+            ["shard"],
+            registry=self.registry,
+        )
+        self.fence_refusals = Counter(
+            "taskrunner_fence_refusals_total",
+            "Writes that the fence refused, by what followed: term-over, or retried.",
+            ["shard", "outcome"],
+            registry=self.registry,
+        )
+        self.terms = Counter(
+            "taskrunner_terms_total", "Terms begun.", ["shard"], registry=self.registry
         )
         self.tasks = Gauge("taskrunner_tasks", "ScheduledTasks known.", registry=self.registry)
         self.agenda = Gauge(
@@ -69,3 +88,21 @@ class Metrics:
         """Count one call to the API server; the client calls it after each answer."""
         self.api_calls.labels(verb, resource, str(code)).inc()
         self.api_seconds.labels(verb).observe(seconds)
+
+
+class Lag:
+    """Start lag: the histogram, and the longest since somebody asked."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._longest: float | None = None
+
+    def observe(self, seconds: float) -> None:
+        """Note one start."""
+        self._histogram.observe(seconds)
+        self._longest = max(self._longest or 0.0, seconds)
+
+    def take_longest(self) -> float | None:
+        """The longest since the last call, in seconds; None when nothing has started."""
+        longest, self._longest = self._longest, None
+        return longest

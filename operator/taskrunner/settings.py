@@ -47,6 +47,16 @@ class Settings(BaseModel):
         10, ge=2, le=200, description="Give up leading when renewing has failed for so long."
     )
     retry_period: float = Field(2, ge=0.2, le=60, description="Time between two tries to renew.")
+    fence_required: bool = Field(
+        True,
+        description="Begin no term while the API server does not refuse the writes of ended ones.",
+    )
+    fence_settle_seconds: float = Field(
+        2,
+        ge=0.5,
+        le=60,
+        description="After a take-over, wait so long for every API server to know the new holder.",
+    )
     queue_check_interval: float = Field(
         600, ge=10, le=86400, description="Time between two comparisons of watches with a LIST."
     )

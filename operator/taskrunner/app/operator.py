@@ -16,9 +16,9 @@ from typing import Final
 import kopf
 
 from taskrunner.api.v1alpha1 import names
-from taskrunner.domain.election import Durations
-from taskrunner.domain.instants import format_instant
+from taskrunner.app.shard import ShardHolder
 from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.fence import Turn
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
@@ -27,7 +27,6 @@ from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import Connection
-from taskrunner.kube.election import Elector, Term
 from taskrunner.kube.events import EventRecorder
 from taskrunner.kube.probes import serve_probes
 from taskrunner.kube.reflector import Reflector
@@ -40,6 +39,7 @@ from taskrunner.ports import (
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
+    Api,
     Obj,
     Resource,
     Sink,
@@ -49,7 +49,6 @@ from taskrunner.settings import Settings
 log = logging.getLogger(__name__)
 
 SHARD: Final = "0"
-LEASE_NAME: Final = f"taskrunner-shard-{SHARD}"
 LOOP_STALLED_SECONDS: Final = 30.0
 _OURS: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
 
@@ -97,13 +96,17 @@ class Operator:
             self._clock,
             namespace=settings.watch_namespace,
         )
-        self._elector = Elector(
-            self._lease_client,
+        self._holder = ShardHolder(
+            SHARD,
+            settings,
             self._clock,
-            settings.namespace,
-            LEASE_NAME,
-            settings.identity,
-            Durations(settings.lock_ttl, settings.renew_deadline, settings.retry_period),
+            self._client,
+            self._lease_client,
+            self._events,
+            self._metrics,
+            refresh=self._refresh,
+            work=self._cycle,
+            tasks=lambda shard: len(self._store.tasks),
         )
         self._metrics.tasks.set_function(lambda: len(self._store.tasks))
         self._synced = False
@@ -156,32 +159,24 @@ class Operator:
                 "in sync: %d tasks; waiting for the Lease %s/%s",
                 len(self._store.tasks),
                 self._settings.namespace,
-                LEASE_NAME,
+                self._holder.name,
             )
-            group.create_task(self._elector.run(self._lead))
+            group.create_task(self._holder.run())
 
-    async def _lead(self, term: Term) -> None:
-        """Act for one term: list, then act (the order that makes a take-over safe)."""
-        log.info("leading shard %s as %s, epoch %d", SHARD, term.identity, term.epoch)
-        self._metrics.leading.set(1)
-        try:
-            await self._refresh()
-            log.info("in sync at %s; acting", format_instant(self._clock.now()))
-            await Cycle(
-                api=self._client,
-                clock=self._clock,
-                store=self._store,
-                term=term,
-                events=self._events,
-                metrics=self._metrics,
-                shard=SHARD,
-                parallel=self._settings.parallel_writes,
-                status_interval=self._settings.status_interval,
-                default_retries=self._settings.default_retry_count,
-            ).run()
-        finally:
-            self._metrics.leading.set(0)
-            log.info("no longer leading shard %s", SHARD)
+    def _cycle(self, shard: str, turn: Turn, api: Api) -> Cycle:
+        """What is done in one term of holding a shard."""
+        return Cycle(
+            api=api,
+            clock=self._clock,
+            store=self._store,
+            term=turn,
+            events=self._events,
+            metrics=self._metrics,
+            shard=shard,
+            parallel=self._settings.parallel_writes,
+            status_interval=self._settings.status_interval,
+            default_retries=self._settings.default_retry_count,
+        )
 
     async def _refresh(self) -> None:
         """Consistent LISTs of everything, calendars before the tasks that use them."""
@@ -226,7 +221,7 @@ class Operator:
         return ""
 
     def _ready(self) -> str:
-        return "" if self._synced else "The caches are not in sync yet."
+        return self._holder.problem if self._synced else "The caches are not in sync yet."
 
     def _reflector(
         self,

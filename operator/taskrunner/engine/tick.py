@@ -85,6 +85,11 @@ class Cycle:
         self._failures: dict[Key, int] = {}
         self._queue: WorkQueue | None = None
 
+    @property
+    def agenda(self) -> int:
+        """Instants that are waited for."""
+        return len(self._timetable)
+
     async def run(self) -> None:
         """Act until cancelled. The store must be in sync with the server when this is called."""
         async with asyncio.TaskGroup() as group:

@@ -8,10 +8,12 @@ from typing import Any
 
 import orjson
 
+from taskrunner.api import fence
 from taskrunner.errors import (
     AlreadyExists,
     ApiError,
     Conflict,
+    Fenced,
     Gone,
     NotFound,
     Refused,
@@ -74,7 +76,7 @@ def _kind(code: int, reason: str, sentence: str, *, creating: bool) -> type[ApiE
         return Conflict
     if code == 403 and _QUOTA.search(sentence):
         return Transient
-    return Refused
+    return Fenced if fence.refusal(sentence) is not None else Refused
 
 
 def _status(body: bytes) -> dict[str, Any]:

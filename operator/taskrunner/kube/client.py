@@ -11,6 +11,7 @@ import orjson
 from taskrunner.errors import Gone, Transient
 from taskrunner.kube.answers import error_from, warnings_from
 from taskrunner.kube.config import Connection
+from taskrunner.kube.creations import Creations
 from taskrunner.kube.skew import ServerSkew
 from taskrunner.kube.source import Batch, Listing
 from taskrunner.kube.transport import BROKEN, CONNECT_SECONDS, JSON, Transport, no_answer
@@ -51,6 +52,7 @@ class ApiClient:
         self._timeout = timeout
         self._observe = observe
         self._skew = ServerSkew()
+        self._creations = Creations(clock)
         self._transport = Transport(connection, clock, pool=pool)
 
     async def __aenter__(self) -> ApiClient:
@@ -76,6 +78,10 @@ class ApiClient:
         """Local wall clock minus the API server's, seconds: the smallest that explains the `Date`s
         of the last minute's answers, round trips considered. None when there were none."""
         return self._skew.seconds(self._clock.boot())
+
+    def all_created(self) -> bool:
+        """Whether every creation has been answered, or is too old to be carried out any more."""
+        return self._creations.all_answered()
 
     # --- ports.Api ------------------------------------------------------------------------------
 
@@ -127,7 +133,9 @@ class ApiClient:
         url = url_path(resource, namespace) + self._write_query(timeout)
         if dry_run:
             url += "&dryRun=All&fieldValidation=Strict"
-        return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
+            return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
+        with self._creations.one(self._timeout if timeout is None else timeout):
+            return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
 
     async def replace(
         self,
