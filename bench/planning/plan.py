@@ -2,7 +2,7 @@
 
 Every measure is of a set of tasks made from a fixed seed; the worst cases are those that stress a
 bound: a year of missed seconds, calendars of many windows, moves by days, fifty schedules. They are
-the best of several rounds, so that what else the machine does is not measured. Calendars, like
+the best of many rounds, so that what else the machine does is not measured. Calendars, like
 zones and holidays, are laid out once per process; what that takes is a measure of its own.
 """
 
@@ -34,6 +34,7 @@ NOW = 1_811_851_200  # 2027-06-01T12:00:00Z
 YEAR = 366 * 86_400
 TASKS = 1000
 ROUNDS = 20
+PASSES = 3
 
 TEMPLATE = {
     "spec": {
@@ -220,9 +221,13 @@ def measure() -> Iterator[Measure]:
     yield Measure("memory of a planned task", memory / 1024, "KiB", "job template included")
     yield from _evaluations(tasks)
     worst = worst_cases()
-    for name, (made, watermark, now) in worst.items():
-        times = cpu_times([partial(undecided, made, watermark, now)] * ROUNDS)
-        yield Measure(f"evaluate: {name}", min(times), "ms")
+    best = dict.fromkeys(worst, float("inf"))
+    for _ in range(PASSES):  # what holds the machine up for a while is over in another pass
+        for name, (made, watermark, now) in worst.items():
+            times = cpu_times([partial(undecided, made, watermark, now)] * ROUNDS)
+            best[name] = min(best[name], *times)
+    for name, took in best.items():
+        yield Measure(f"evaluate: {name}", took, "ms")
     pages = [calendar.length for calendar in CALENDARS.values()]
     times = cpu_times(
         partial(each._lay_out, NOW, NOW + length)

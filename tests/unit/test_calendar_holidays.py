@@ -33,7 +33,7 @@ def test_a_year_is_as_published(table: dict[str, Any], year: int, days: list[dat
 def test_three_countries_and_three_years_are_in_the_tables() -> None:
     assert {table["country"] for table in TABLES} == {"DE", "US", "JP"}
     assert all(set(table["days"]) == {2024, 2025, 2026} for table in TABLES)
-    assert all(table["source"] for table in TABLES)
+    assert all(table["source"] and table["checked"] for table in TABLES)
 
 
 def test_neighbours_are_found_across_years() -> None:

@@ -14,7 +14,7 @@ from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
 MAX_STRETCHES: Final = 24
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
-MAX_PARTS: Final = 100
+MAX_PARTS: Final = 60
 """Likewise, stretches times schedules."""
 
 
