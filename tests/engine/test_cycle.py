@@ -122,7 +122,7 @@ async def test_a_failed_job_fails_the_run_and_says_so(world: World) -> None:
     (last,) = world.executions("hello")[-1:]
     assert last["status"]["phase"] == "Failed"
     assert last["status"]["reason"] == "JobFailed"
-    assert "BackoffLimitExceeded" in last["status"]["message"]
+    assert "container main exited with code 1 (Error)." in last["status"]["message"]
     assert last["status"]["conditions"][0]["type"] == "Failed"
     assert world.status("hello")["consecutiveFailures"] == 3
     assert replica.events.events[0][1:3] == ("Warning", "JobFailed")

@@ -37,8 +37,10 @@ def failure_of(job: Job, facts: PodFacts) -> Failure:
             text = f"Its podFailurePolicy ended the Job: {_sentence(job.message)}"
             return Failure(ExecutionReason.JOB_FAILED, text, code, own, final=True)
         case "BackoffLimitExceeded":
-            text = "The Job failed: " + (why or "its pod failed")
-            text += ", and its backoffLimit allows no other pod (BackoffLimitExceeded)."
+            why = (
+                why or "its pod failed, and its backoffLimit allows no other (BackoffLimitExceeded)"
+            )
+            text = f"The Job failed: {_sentence(why)}"
         case "FailedIndexes" | "MaxFailedIndexesExceeded":
             text = f"Indexes of the Job failed ({job.reason}): {_sentence(job.message)}"
         case _:

@@ -22,11 +22,15 @@ from taskrunner.domain.instants import format_instant
 from taskrunner.domain.observed import Execution, Job
 from taskrunner.domain.parameters import Parameters
 from taskrunner.domain.pod_facts import NO_PODS, PodFacts
+from taskrunner.domain.pod_problems import GRACE_SECONDS, MENDED, PASSING
+from taskrunner.domain.pods import Progress
 from taskrunner.domain.policy import Halt
 from taskrunner.domain.retry import delay, not_retried
 
 RUNNING_AFTER_SECONDS: Final = 1
 """A run that ends sooner goes from Pending straight to its outcome: one write less."""
+PODS_LATE_SECONDS: Final = 1
+"""So long the end of a Job's pods may come after that of the Job, before the server is asked."""
 DEADLINE_GRACE_SECONDS: Final = 15
 """So long after a Job's activeDeadlineSeconds we suspend it ourselves: its controller, who should
 have ended it, may be down or slow."""
@@ -76,6 +80,27 @@ class MarkRunning:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteWaiting:
+    """Record that the attempt does not get on, and why."""
+
+    reason: ExecutionReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteProgress:
+    """Record how far the run says it is. It may wait; `until` is when to look again anyway."""
+
+    progress: Progress
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskForPods:
+    """The Job has ended and the watch has not told how its pods did: ask the server."""
+
+
+@dataclass(frozen=True, slots=True)
 class Suspend:
     """Suspend the Job, with the cause on it: its pods go, and nothing of it starts again."""
 
@@ -118,7 +143,19 @@ class Finish:
     cause: str = ""
 
 
-Step = Wait | Launch | Confirm | MarkRunning | Suspend | Kill | Retry | Finish
+Step = (
+    Wait
+    | Launch
+    | Confirm
+    | MarkRunning
+    | NoteWaiting
+    | NoteProgress
+    | AskForPods
+    | Suspend
+    | Kill
+    | Retry
+    | Finish
+)
 
 
 def next_step(
@@ -229,6 +266,8 @@ def _follow(execution: Execution, job: Job, now: int, stop: Stop | None, facts: 
     if job.owner_uid != execution.uid:
         return name_collision(job.name)
     started = job_start(job)
+    if job.finished and (ask := _pods_to_come(job, facts, now)) is not None:
+        return ask
     if job.finished == "Complete":
         message = "The Job completed."
         if job.attempt > 1:
@@ -258,15 +297,40 @@ def _follow(execution: Execution, job: Job, now: int, stop: Stop | None, facts: 
     return _halted(execution, job, halt, now)
 
 
+def _pods_to_come(job: Job, facts: PodFacts, now: int) -> Wait | AskForPods | None:
+    """Jobs and pods are watched apart: the end of a Job may be seen before that of its pods, which
+    has the exit code and the result. None when nothing is missing, or nothing more can be had."""
+    missing = facts.pods_left > 0 or (job.ran and facts.pods_over == 0)
+    if not missing or facts.asked:
+        return None
+    ask = (now if job.finished_at is None else job.finished_at) + PODS_LATE_SECONDS
+    return AskForPods() if ask <= now else Wait(ask)
+
+
 def _running(
     execution: Execution, job: Job, now: int, facts: PodFacts, look: int | None
-) -> Wait | MarkRunning:
-    if _is_marked(execution, job) or not (job.ready or facts.running):
-        return Wait(look)
-    mark = job_start(job) + RUNNING_AFTER_SECONDS
-    if now < mark:
-        return Wait(mark if look is None else min(mark, look))
-    return MarkRunning(job.attempt, job_start(job))
+) -> Wait | MarkRunning | NoteWaiting | NoteProgress:
+    marked = _is_marked(execution, job)
+    problem = facts.problem
+    if problem is not None and problem.reason != execution.reason:
+        # What comes and goes under one reason is told once.
+        tell = problem.since + GRACE_SECONDS
+        if tell <= now:
+            return NoteWaiting(problem.reason, problem.message)
+        look = _earlier(look, tell)
+    if not marked and (job.ready or facts.running):
+        mark = job_start(job) + RUNNING_AFTER_SECONDS
+        if mark <= now:
+            return MarkRunning(job.attempt, job_start(job))
+        return Wait(_earlier(look, mark))
+    if problem is None and execution.reason in PASSING:
+        if marked and facts.up:
+            return MarkRunning(job.attempt, job_start(job))
+        if not marked and facts.pods_left:
+            return NoteWaiting(ExecutionReason.POD_PENDING, MENDED)
+    if marked and facts.progress is not None and facts.progress != execution.progress:
+        return NoteProgress(facts.progress, look)
+    return Wait(look)
 
 
 def _overdue(
@@ -333,6 +397,10 @@ def _failed(execution: Execution, job: Job, failure: Failure, finished: int) -> 
         failure.exit_code,
         failure.reason,
     )
+
+
+def _earlier(one: int | None, other: int) -> int:
+    return other if one is None else min(one, other)
 
 
 def _asked(stop: Stop | None) -> Halt | None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import parse_instant
+from taskrunner.domain.pods import Progress, progress_from, recorded_progress
 from taskrunner.domain.policy import (
     HALT_ANNOTATION,
     POLICY_ANNOTATION,
@@ -78,6 +79,8 @@ class Execution:
     """The generation of the task whose template its Jobs are made from."""
     attempts: tuple[Attempt, ...] = ()
     """The attempts recorded so far; not kept in memory once the execution has ended."""
+    progress: Progress | None = None
+    """How far it is, as recorded."""
 
     @property
     def key(self) -> str:
@@ -137,6 +140,8 @@ class Job:
     policy: RunPolicy
     halt: Halt | None
     """Why we suspended it."""
+    progress: Progress | None
+    """How far its program says it is, on the Job itself."""
 
     @property
     def key(self) -> str:
@@ -188,6 +193,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         next_retry=_instant(status.get("nextRetryTime")),
         task_generation=status.get("taskGeneration"),
         attempts=() if phase in TERMINAL else tuple(map(_attempt, status.get("attempts") or ())),
+        progress=None if phase in TERMINAL else recorded_progress(status.get("progress")),
     )
 
 
@@ -229,6 +235,7 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         deadline=spec.get("activeDeadlineSeconds"),
         policy=policy_from(notes.get(POLICY_ANNOTATION, "")),
         halt=halt_from(notes[HALT_ANNOTATION]) if HALT_ANNOTATION in notes else None,
+        progress=progress_from(notes.get(names.ANNOTATION_PROGRESS)),
     )
 
 

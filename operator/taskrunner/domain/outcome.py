@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from taskrunner.api.v1alpha1.conditions import set_condition
 from taskrunner.api.v1alpha1.reasons import ExecutionConditionType, ExecutionReason
@@ -12,6 +12,10 @@ from taskrunner.domain.instants import format_instant
 from taskrunner.domain.lifecycle import Finish, Retry
 from taskrunner.domain.naming import job_name
 from taskrunner.domain.observed import Attempt, Execution
+from taskrunner.domain.pod_facts import NO_PODS, PodFacts
+from taskrunner.domain.pods import Progress
+
+_SAYS_NOTHING: Final = ("", "Error", "Completed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class Start:
     worker: str
     lag_milliseconds: int | None = None
     """From due to the creation of the first Job; None when it is not known."""
+    pod_lag_milliseconds: int | None = None
+    """From the creation of the first Job to the start of a container."""
     task_generation: int | None = None
 
 
@@ -39,8 +45,10 @@ def running_status(
 
 
 def waiting_status(execution: Execution, reason: ExecutionReason, message: str) -> dict[str, Any]:
-    """Status of an execution of which an attempt cannot start yet, and why."""
+    """Status of an execution of which an attempt does not start or get on, and why."""
     phase = "Retrying" if execution.between_attempts else "Pending"
+    if execution.phase == "Running":
+        phase = "Running"
     return {"phase": phase, "reason": reason, "message": message}
 
 
@@ -59,9 +67,14 @@ def retrying_status(execution: Execution, retry: Retry, start: Start) -> dict[st
 
 
 def finished_status(
-    execution: Execution, finish: Finish, start: Start | None, now: float
+    execution: Execution,
+    finish: Finish,
+    start: Start | None,
+    now: float,
+    facts: PodFacts = NO_PODS,
 ) -> dict[str, Any]:
-    """Status of an execution that has ended. `start` is None when nothing was ever started."""
+    """Status of an execution that has ended. `start` is None when nothing was ever started; `facts`
+    is what the pods of the last attempt tell."""
     ended = finish.finished if finish.finished is not None else int(now)
     status: dict[str, Any] = {
         "observedGeneration": execution.generation,
@@ -75,13 +88,29 @@ def finished_status(
         status["nextRetryTime"] = None
     if finish.started is not None and start is not None:
         attempt = Attempt(
-            finish.attempt, finish.started, ended, finish.exit_code, finish.cause or finish.reason
+            finish.attempt, finish.started, ended, finish.exit_code, _cause(finish, facts)
         )
         status |= _started(execution, attempt, start)
+        if facts.result:
+            status["result"] = facts.result
+        if facts.progress is not None and facts.progress != execution.progress:
+            status |= progress_status(facts.progress)
     first = execution.started if execution.started is not None else finish.started
     if first is not None:
         status["durationSeconds"] = max(0, ended - first)
     return status
+
+
+def progress_status(progress: Progress) -> dict[str, Any]:
+    """Status of how far a run says it is."""
+    return {"progress": {"percent": progress.percent, "message": progress.message or None}}
+
+
+def _cause(finish: Finish, facts: PodFacts) -> str:
+    """Why an attempt ended so, as one word: Kubernetes' own, where it says more than Error."""
+    if finish.phase == "Failed" and facts.reason not in _SAYS_NOTHING:
+        return facts.reason
+    return finish.cause or finish.reason
 
 
 def _started(execution: Execution, attempt: Attempt, start: Start) -> dict[str, Any]:
@@ -97,6 +126,8 @@ def _started(execution: Execution, attempt: Attempt, start: Start) -> dict[str, 
         fields["startTime"] = format_instant(attempt.started)
         if start.lag_milliseconds is not None:
             fields["startLagMilliseconds"] = start.lag_milliseconds
+        if start.pod_lag_milliseconds is not None:
+            fields["podStartLagMilliseconds"] = start.pod_lag_milliseconds
     if start.task_generation is not None:
         fields["taskGeneration"] = start.task_generation
     return fields

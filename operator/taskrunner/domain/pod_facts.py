@@ -40,6 +40,8 @@ class PodFacts:
     pods_left: int = 0
     """Pods that have not ended."""
     pods_over: int = 0
+    asked: bool = False
+    """The server itself has been asked for the pods, after the end of the Job."""
 
     @property
     def waiting(self) -> str:
@@ -56,11 +58,13 @@ def facts(
     finished: str = "",
     job_uid: str = "",
     notices: Mapping[str, Notice] | None = None,
+    asked: bool = False,
 ) -> PodFacts:
     """The facts of one attempt.
 
     `pods`: those of its Job. `finished`: the Job's Complete or Failed, or "". `notices`: what
-    Warning events said, by the uid of the Job or pod that they are about.
+    Warning events said, by the uid of the Job or pod that they are about. `asked`: these are all
+    pods that the server has.
     """
     known = sorted(pods, key=lambda pod: (pod.created, pod.name))
     said = notices or {}
@@ -91,6 +95,7 @@ def facts(
         progress=progress,
         pods_left=len(left),
         pods_over=len(over),
+        asked=asked,
     )
 
 

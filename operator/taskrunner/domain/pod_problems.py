@@ -70,6 +70,11 @@ PROBLEMS: Final = frozenset(
     }
 )
 """All reasons of this module."""
+PASSING: Final = PROBLEMS - {ExecutionReason.CRASH_LOOP_BACK_OFF}
+"""Reasons that are over once the pod gets on. A container that crashes and is started again runs in
+between, and would be told of each time."""
+MENDED: Final = "What held the pod up is over; its containers are being created."
+"""Said with PodPending."""
 
 _PREEMPTION: Final = re.compile(r"\s*(no new claims to deallocate,\s*)?preemption: .*$", re.DOTALL)
 """Why other pods are not pushed aside for it: of no use to who reads on."""
@@ -112,10 +117,8 @@ def problem_of(pod: Pod, notice: Notice | None) -> Waiting | None:
             f"No node takes the pod: {_cut(said)} Lower the pod's requests, correct "
             "its node selector, affinity or tolerations, or add nodes."
         )
-        since = pod.unschedulable_since
-        return Waiting(
-            ExecutionReason.UNSCHEDULABLE, message, pod.created if since is None else since
-        )
+        begun = pod.created if pod.unschedulable_since is None else pod.unschedulable_since
+        return Waiting(ExecutionReason.UNSCHEDULABLE, message, begun)
     if notice is not None and pod.phase == "Pending" and not pod.mounted:
         message = (
             f"The pod's volumes cannot be mounted: {_cut(notice.message)} Create what is missing, "

@@ -155,6 +155,11 @@ def progress_from(text: str | None) -> Progress | None:
     return Progress(int(percent) if percent else None, message[:_PROGRESS_CHARACTERS])
 
 
+def recorded_progress(wire: Mapping[str, Any] | None) -> Progress | None:
+    """From the status of an execution."""
+    return Progress(wire.get("percent"), wire.get("message", "")) if wire else None
+
+
 def tail(text: str, size: int = RESULT_BYTES) -> str:
     """The last `size` bytes of a text in UTF-8, beginning with a whole character."""
     data = text.encode()

@@ -23,10 +23,11 @@ from taskrunner.domain.job import (
 from taskrunner.domain.lifecycle import Finish, copy_lost, name_collision
 from taskrunner.domain.naming import execution_name, job_name
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.domain.pods import pod_from
 from taskrunner.domain.policy import HALT_ANNOTATION, Halt, halt_text, policy_of
 from taskrunner.engine.store import Store
-from taskrunner.errors import AlreadyExists, NotFound, Transient
-from taskrunner.ports import JOBS, LEASES, TASK_EXECUTIONS, Api, Clock, Obj, Term
+from taskrunner.errors import AlreadyExists, NotFound, Refused, Transient
+from taskrunner.ports import JOBS, LEASES, PODS, TASK_EXECUTIONS, Api, Clock, Obj, Term
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,21 @@ class Launcher:
             return False
         self._store.put_job(job_from(obj))
         return True
+
+    async def ask_for_pods(self, job: Job) -> None:
+        """Read the pods of a Job that has ended; what cannot be had then stays unknown."""
+        try:
+            found = await self._api.list(
+                PODS,
+                namespace=job.namespace,
+                label_selector=f"{names.LABEL_EXECUTION}={job.execution}",
+            )
+        except Refused as error:
+            log.warning("The pods of Job %s cannot be read: %s", job.key, error)
+            found = []
+        for obj in found:
+            self._store.pods.put(pod_from(obj))
+        self._store.pods.asked(job)
 
     async def adopt(self, task_uid: str, execution: Execution) -> None:
         """Make an execution that was created by hand a child of its task, with our labels."""

@@ -30,6 +30,8 @@ class Pods:
         """The execution's key, by the uid of the pod."""
         self.notices: OrderedDict[str, Notice] = OrderedDict()
         """By the uid of the Job or pod; the oldest go first."""
+        self._asked: dict[str, str] = {}
+        """The uid of the Job that has ended and whose pods have been read, by the execution."""
 
     def __len__(self) -> int:
         return len(self._key_of)
@@ -46,7 +48,11 @@ class Pods:
         if job is None:
             return facts(())
         mine = [p for p in self._of.get(job.execution_key, {}).values() if p.job_uid == job.uid]
-        return facts(mine, finished=job.finished, job_uid=job.uid, notices=self.notices)
+        asked = self._asked.get(job.execution_key) == job.uid
+        found = facts(
+            mine, finished=job.finished, job_uid=job.uid, notices=self.notices, asked=asked
+        )
+        return found if job.progress is None else replace(found, progress=job.progress)
 
     def put(self, pod: Pod) -> bool:
         """Note a pod unless a newer version is known; True when it says something new."""
@@ -64,8 +70,13 @@ class Pods:
         self._key_of[pod.uid] = pod.execution_key
         return known != pod
 
+    def asked(self, job: Job) -> None:
+        """The pods of a Job that has ended have been read from the server."""
+        self._asked[job.execution_key] = job.uid
+
     def forget(self, execution_key: str) -> None:
         """The execution has ended, or is gone."""
+        self._asked.pop(execution_key, None)
         for pod in self._of.pop(execution_key, {}).values():
             self._key_of.pop(pod.uid, None)
             self.notices.pop(pod.uid, None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.lifecycle import (
+    AskForPods,
     Confirm,
     Finish,
     Launch,
     MarkRunning,
+    NoteProgress,
+    NoteWaiting,
     Retry,
     Step,
     Stop,
@@ -24,10 +28,13 @@ from taskrunner.domain.observed import Execution, Job
 from taskrunner.domain.outcome import (
     Start,
     finished_status,
+    progress_status,
     retrying_status,
     running_status,
     waiting_status,
 )
+from taskrunner.domain.pod_facts import NO_PODS
+from taskrunner.domain.pods import Progress
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
@@ -54,6 +61,8 @@ class Runs:
         term: Term,
         events: Events,
         metrics: Metrics,
+        *,
+        status_interval: float,
     ) -> None:
         self._store = store
         self._gate = gate
@@ -62,8 +71,11 @@ class Runs:
         self._worker = term.identity
         self._events = events
         self._metrics = metrics
+        self._status_interval = status_interval
         self._lags: dict[str, int] = {}
         """Start lag in milliseconds by uid, until the outcome is recorded."""
+        self._progress_at: dict[str, float] = {}
+        """When the progress of a run was last written, by uid."""
 
     async def step(self, execution: Execution) -> Wait:
         """Do the one next thing for an execution; the answer says when to look again, at once
@@ -117,6 +129,13 @@ class Runs:
                 await self._launcher.write_status(
                     execution, running_status(execution, attempt, started, start)
                 )
+            case NoteWaiting(reason, message):
+                await self._note_waiting(execution, reason, message)
+            case NoteProgress(progress, until):
+                return await self._note_progress(execution, progress, until)
+            case AskForPods():
+                assert job is not None
+                await self._launcher.ask_for_pods(job)
             case Suspend(halt):
                 assert job is not None
                 await self._launcher.suspend(job, halt)
@@ -135,6 +154,7 @@ class Runs:
         """The execution is gone or has ended."""
         self._gate.forget(uid)
         self._lags.pop(uid, None)
+        self._progress_at.pop(uid, None)
 
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None
@@ -174,11 +194,30 @@ class Runs:
         reason = ExecutionReason.QUOTA_EXCEEDED if quota else ExecutionReason.JOB_REJECTED
         if execution.reason != reason:
             message = f"The API server does not accept the Job now, trying again: {error}"
-            await self._launcher.write_status(execution, waiting_status(execution, reason, message))
-            self._events.record(
-                _reference(execution), kind="Warning", reason=reason, message=message
-            )
+            await self._note_waiting(execution, reason, message)
         raise Transient(str(error), code=error.code, reason=error.reason)
+
+    async def _note_waiting(
+        self, execution: Execution, reason: ExecutionReason, message: str
+    ) -> None:
+        """PATCH the status: why it does not start, or not get on. A crash right before leaves it to
+        the next leader, who sees the same."""
+        await self._launcher.write_status(execution, waiting_status(execution, reason, message))
+        kind: Final = "Normal" if reason == ExecutionReason.POD_PENDING else "Warning"
+        self._events.record(_reference(execution), kind=kind, reason=reason, message=message)
+
+    async def _note_progress(
+        self, execution: Execution, progress: Progress, until: int | None
+    ) -> Wait:
+        """PATCH the status: how far it is, not more often than statuses are written."""
+        now = self._clock.now()
+        next_time = self._progress_at.get(execution.uid, 0.0) + self._status_interval
+        if next_time > now:
+            look = math.ceil(next_time)
+            return Wait(look if until is None else min(look, until))
+        self._progress_at[execution.uid] = now
+        await self._launcher.write_status(execution, progress_status(progress))
+        return Wait(int(now))
 
     async def _retry(self, execution: Execution, retry: Retry, state: TaskState | None) -> None:
         """PATCH the status: this attempt failed, the next one starts at that time. A crash right
@@ -192,8 +231,9 @@ class Runs:
 
     async def _finish(self, execution: Execution, finish: Finish, state: TaskState | None) -> None:
         start = self._start(execution, state) if finish.started is not None else None
-        now = self._clock.now()
-        await self._launcher.write_status(execution, finished_status(execution, finish, start, now))
+        facts = NO_PODS if start is None else self._store.pods.facts(self._store.job_of(execution))
+        status = finished_status(execution, finish, start, self._clock.now(), facts)
+        await self._launcher.write_status(execution, status)
         self._metrics.outcomes.labels(finish.phase).inc()
         self.forget(execution.uid)
         if finish.phase != "Succeeded":
@@ -210,10 +250,14 @@ class Runs:
         if lag is None and job is not None and job.attempt == 1:
             # Another leader created the Job: what the server says is exact to the second.
             lag = max(0, job.created - _due(execution)) * 1000
+        pods = self._store.pods.facts(job)
+        pod_lag = None
+        if job is not None and job.attempt == 1 and pods.running_since is not None:
+            pod_lag = max(0, pods.running_since - job.created) * 1000
         generation = None if job is None else job.policy.task_generation
         if generation is None and state is not None:
             generation = state.generation
-        return Start(self._worker, lag, generation)
+        return Start(self._worker, lag, pod_lag, generation)
 
 
 def asked_to_stop(execution: Execution) -> Stop | None:

@@ -67,7 +67,16 @@ class Cycle:
             api, clock, store, term, shard=shard, default_retries=default_retries
         )
         gate = Gate(store)
-        self._runs = Runs(store, gate, self._launcher, clock, term, events, metrics)
+        self._runs = Runs(
+            store,
+            gate,
+            self._launcher,
+            clock,
+            term,
+            events,
+            metrics,
+            status_interval=status_interval,
+        )
         self._plans = Plans(
             api,
             clock,
