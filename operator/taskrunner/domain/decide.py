@@ -7,15 +7,16 @@ run that exists proves that all before it was decided, wherever a leader dies in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.instants import format_instant
-from taskrunner.domain.missed import ON_TIME_SECONDS, undecided
+from taskrunner.domain.missed import MESSAGES, ON_TIME_SECONDS, Undecided, undecided
 from taskrunner.domain.overlap import Overlap, overlap
-from taskrunner.domain.plan import Slot
+from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot
+from taskrunner.domain.runs import runs_after
 
 _CONCURRENT: Final = (
     "Another run of the task was active, concurrencyPolicy is Forbid and catchUp.policy is None."
@@ -26,18 +27,31 @@ _SIBLING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Streak:
+    """The record that the decided slots of a task end with: slots in a row that were skipped for
+    one reason. Instants are nominal."""
+
+    reason: str
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What matters of the cluster for deciding a task's slots.
 
     `watermark`: every slot due at or before it is decided. `active`: runs that have started or
     will, and have not ended. `started`: slots up to the watermark that have started a run.
-    `suspended`: the task was suspended when slots since the watermark were due.
+    `suspended`: the task was suspended when slots since the watermark were due. `busy_until`: when
+    the last run of the task that has ended did so. `streak`: what the decided slots end with.
     """
 
     watermark: int
     active: int
     started: int
     suspended: bool = False
+    busy_until: int = 0
+    streak: Streak | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,8 @@ class SlotDecision:
     first: int = 0
     """Nominal instant of the first slot of a range."""
     count: int = 1
+    counted: int = 0
+    """How many of them an earlier record of the same streak stands for already."""
 
     def to_wire(self) -> dict[str, Any]:
         """As `spec.decision` of the execution."""
@@ -86,38 +102,114 @@ def decide(task: CompiledTask, seen: Seen, now: int) -> Decisions:
 
     Under Forbid, slots stay undecided while a run is active; its end is looked at like the end of
     any downtime, and catch-up decides them together, as the CronJob controller does.
+
+    The first slot of a streak that is skipped is recorded at once; those that follow for the same
+    reason stay undecided until the streak ends, and share the record of the last, which replaces
+    the first. What blocked them is seen from the objects then, so nothing needs to be remembered.
     """
     if not task.entries:
         return Decisions((), seen.watermark, None)
     rule = overlap(task.concurrency_policy, task.catch_up.policy, seen.active)
     if rule is Overlap.WAIT:
         return Decisions((), seen.watermark, None, blocked=True)
+    if rule is Overlap.SKIP and _continues(seen.streak, ExecutionReason.CONCURRENT_RUN):
+        return Decisions((), seen.watermark, None, blocked=True)
+    records, watermark = _blocked(task, seen, now)
     found = undecided(
         task,
-        seen.watermark,
+        watermark,
         now,
         reason=ExecutionReason.SUSPENDED if seen.suspended else "",
-        left=None if task.max_executions is None else task.max_executions - seen.started,
+        left=_left(task, seen),
     )
-    records = [
-        SlotDecision(r.decision, r.slot, r.reason, r.message, r.first, r.count)
-        for r in found.ranges
-    ]
+    records += _records(found)
     start = list(found.start)
     wake = None if found.next is None else found.next.due
+    if not start and all(_continues(seen.streak, r.reason) for r in records):
+        held = next(runs_after(task, now), None) if records and _planned(records) else None
+        if held is not None:
+            return Decisions((), seen.watermark, held.due)
     if rule is Overlap.SKIP:
         records += _skipped(start, _CONCURRENT)
-        return Decisions(tuple(records), found.watermark, wake, found.completed)
+        return Decisions(_joined(records, seen.streak), found.watermark, wake, found.completed)
     if task.concurrency_policy != "Forbid" or len(start) < 2:
-        items = (*records, *(_run(slot, now) for slot in start))
+        items = (*_joined(records, seen.streak), *(_run(slot, now) for slot in start))
         return Decisions(items, found.watermark, wake, found.completed)
     first, *rest = start
     siblings = [slot for slot in rest if slot.due == first.due]
     records += _skipped(siblings, _SIBLING)
-    items = (*records, _run(first, now))
+    items = (*_joined(records, seen.streak), _run(first, now))
     if len(siblings) == len(rest):
         return Decisions(items, found.watermark, wake, found.completed)
     return Decisions(items, first.due, None, blocked=True)
+
+
+def end_plan(task: CompiledTask, seen: Seen, now: int) -> tuple[SlotDecision, ...]:
+    """What to record of a plan that ends at `now`, because the schedule was edited: the slots that
+    it left undecided do not run."""
+    why = ExecutionReason.SUSPENDED if seen.suspended else ExecutionReason.PLAN_CHANGED
+    found = undecided(task, seen.watermark, now, reason=why, left=_left(task, seen))
+    records = _all_as(found, "Miss", why, MESSAGES[why])
+    return _joined(records, seen.streak)
+
+
+def _left(task: CompiledTask, seen: Seen) -> int | None:
+    return None if task.max_executions is None else task.max_executions - seen.started
+
+
+def _blocked(task: CompiledTask, seen: Seen, now: int) -> tuple[list[SlotDecision], int]:
+    """Under Forbid without catch-up: records of the slots that a run kept from starting which has
+    ended since, and up to when they are decided by them."""
+    until = min(seen.busy_until, now)
+    strict = task.concurrency_policy == "Forbid" and task.catch_up.policy == "None"
+    if not strict or seen.active or seen.suspended or until <= seen.watermark:
+        return [], seen.watermark
+    found = undecided(task, seen.watermark, until, left=_left(task, seen))
+    why = ExecutionReason.CONCURRENT_RUN
+    return _all_as(found, "Skip", why, _CONCURRENT), found.watermark
+
+
+def _all_as(
+    found: Undecided, decision: Literal["Skip", "Miss"], reason: str, message: str
+) -> list[SlotDecision]:
+    """One record for all that would run or was missed, beside those of what calendars skip."""
+    records = _records(found)
+    kept = [record for record in records if record.decision == "Skip"]
+    parts = [record for record in records if record.decision == "Miss"]
+    parts += [SlotDecision("Miss", slot, "", first=slot.nominal) for slot in found.start]
+    if not parts:
+        return kept
+    last = max((part.slot for part in parts), key=lambda slot: slot.due)
+    first, count = min(part.first for part in parts), sum(part.count for part in parts)
+    return [*kept, SlotDecision(decision, last, reason, message, first, count)]
+
+
+def _records(found: Undecided) -> list[SlotDecision]:
+    return [
+        SlotDecision(r.decision, r.slot, r.reason, r.message, r.first, r.count)
+        for r in found.ranges
+    ]
+
+
+def _continues(streak: Streak | None, reason: str) -> bool:
+    return streak is not None and streak.reason == reason
+
+
+def _planned(records: list[SlotDecision]) -> bool:
+    """Whether the plan alone skips these slots, so that they will be found skipped at any time."""
+    return all(record.reason in (EXCLUDED, COALESCED) for record in records)
+
+
+def _joined(records: list[SlotDecision], streak: Streak | None) -> tuple[SlotDecision, ...]:
+    """The record that goes on with a streak stands for all of it."""
+    if streak is None:
+        return tuple(records)
+    for at, record in enumerate(records):
+        if record.decision == "Skip" and record.reason == streak.reason:
+            count = record.count + streak.count
+            whole = replace(record, first=streak.first, count=count, counted=streak.count)
+            return (*records[:at], whole, *records[at + 1 :])
+    return tuple(records)
 
 
 def _run(slot: Slot, now: int) -> SlotDecision:

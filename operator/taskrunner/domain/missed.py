@@ -40,7 +40,7 @@ MESSAGES: Final[dict[str, str]] = {
     CATCH_UP_WINDOW: "It could not start before catchUp.windowSeconds had passed.",
     CATCH_UP_POLICY: "More slots were missed than catchUp.limit, or catchUp.policy is None.",
     SUPERSEDED: "A later slot runs instead; catchUp.policy All would run each.",
-    ExecutionReason.SUSPENDED.value: "The task was suspended when it was due.",
+    ExecutionReason.SUSPENDED.value: "The task was suspended or paused when it was due.",
     ExecutionReason.PLAN_CHANGED.value: "The schedule was changed before the slot was decided.",
 }
 

@@ -81,6 +81,10 @@ class Execution:
     """The attempts recorded so far; not kept in memory once the execution has ended."""
     progress: Progress | None = None
     """How far it is, as recorded."""
+    first: int = 0
+    """Nominal instant of the first slot that its decision stands for."""
+    count: int = 1
+    """How many slots its decision stands for."""
 
     @property
     def key(self) -> str:
@@ -194,6 +198,8 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         task_generation=status.get("taskGeneration"),
         attempts=() if phase in TERMINAL else tuple(map(_attempt, status.get("attempts") or ())),
         progress=None if phase in TERMINAL else recorded_progress(status.get("progress")),
+        first=_instant(decision.get("from")) or nominal,
+        count=decision.get("count", 1),
     )
 
 

@@ -6,7 +6,8 @@ from itertools import zip_longest
 
 import orjson
 
-from taskrunner.domain.decide import Seen, SlotDecision, decide
+from taskrunner.domain.decide import Seen, SlotDecision, Streak, decide, end_plan
+from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.job import trial_manifest
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
@@ -73,29 +74,32 @@ class Plans:
             # A first plan counts from the task's creation, unless the spec was edited before it
             # could be planned; every later plan counts from when it was first seen.
             if progress.plan_hash or state.generation > 1:
+                await self._end_plan(state, progress, now)
                 progress.plan_since = now
                 progress.watermark = max(progress.watermark, now)
             progress.plan_hash = task.plan_hash
             self._report_now(state)
+        progress.planned = task
         if task.suspended:
             progress.suspended = True
             self._timetable.forget(key)
             return
         await self._decide(state, progress, now)
 
+    async def _end_plan(self, state: TaskState, progress: Progress, now: int) -> None:
+        """Record what the old plan leaves undecided; after downtime, when nobody knows it any more,
+        the slots that the new one would have had. A crash before the new plan is acknowledged has
+        the next leader find the same edit, and perhaps record more of it; none of it runs."""
+        task = progress.planned or state.compiled
+        if not progress.plan_hash or task is None or not task.entries:
+            return
+        items = end_plan(task, self._seen(state, progress), now)
+        await self._write(state, progress, items)
+
     async def _decide(self, state: TaskState, progress: Progress, now: int) -> None:
         task, key = state.compiled, Key("task", state.key)
         assert task is not None
-        decisions = decide(
-            task,
-            Seen(
-                watermark=progress.watermark,
-                active=self._gate.active(state),
-                started=progress.started,
-                suspended=progress.suspended,
-            ),
-            now,
-        )
+        decisions = decide(task, self._seen(state, progress), now)
         if decisions.items:
             self._gate.starting.add(state.key)
             try:
@@ -131,7 +135,7 @@ class Plans:
             execution = state.executions.get(slot_name(task, item.slot))
             if execution is None:
                 execution = await self._launcher.decide_slot(task, item)
-                self._metrics.slots.labels(item.decision).inc(item.count)
+                self._metrics.slots.labels(item.decision).inc(item.count - item.counted)
                 if execution.decision == "Miss":
                     progress.missed.append(item)
             self._timetable.wake(Key("run", execution.key))
@@ -169,6 +173,21 @@ class Plans:
         progress.checked_generation = state.generation
         self._report_now(state)
 
+    def _seen(self, state: TaskState, progress: Progress) -> Seen:
+        ends = (
+            e.finished
+            for e in state.executions.values()
+            if e.terminal and e.started is not None and e.finished is not None
+        )
+        return Seen(
+            watermark=progress.watermark,
+            active=self._gate.active(state),
+            started=progress.started,
+            suspended=progress.suspended,
+            busy_until=max(ends, default=0),
+            streak=_streak(state),
+        )
+
     def _report_now(self, state: TaskState) -> None:
         self._timetable.within(Key("report", state.key), 0)
 
@@ -176,3 +195,17 @@ class Plans:
         self._progress.pop(task_key, None)
         for subject in ("task", "report"):
             self._timetable.forget(Key(subject, task_key))
+
+
+def _streak(state: TaskState) -> Streak | None:
+    """The record of slots skipped in a row, when the decided slots end with one."""
+    slots = (e for e in state.executions.values() if e.type == "Scheduled")
+    mine = [e for e in slots if e.owner_uid == state.uid]
+    last = max(mine, key=lambda e: (e.decided_at, e.is_run, e.nominal), default=None)
+    if last is None or last.decision != "Skip":
+        return None
+    # Runs since then may be gone from the history already.
+    ran = orjson.loads(state.status).get("lastScheduleTime")
+    if ran is not None and parse_instant(ran) > last.nominal:
+        return None
+    return Streak(last.decision_reason, last.first, last.count)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from taskrunner.api.v1alpha1.conditions import get_condition
-from taskrunner.api.v1alpha1.reasons import TaskConditionType
+from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import parse_instant
@@ -21,6 +21,8 @@ from taskrunner.domain.plan import Slot, slots_between
 from taskrunner.domain.status import Tally, tally_from
 from taskrunner.engine.store import TaskState
 
+_HELD_BACK: Final = (TaskReason.SUSPENDED, TaskReason.PAUSED)
+"""Reasons of the condition Ready: slots were left undecided on purpose."""
 _MOST_AT_ONCE: Final = 50
 """A task has at most so many schedules, and each at most one slot at an instant."""
 
@@ -44,7 +46,9 @@ class Progress:
     checked_generation: int = 0
     """The generation whose Job template the server has accepted in a dry run."""
     suspended: bool = False
-    """Seen suspended since the watermark last moved."""
+    """Suspended or paused since the watermark last moved."""
+    planned: CompiledTask | None = None
+    """The task as last planned in this term."""
     missed: list[SlotDecision] = field(default_factory=list)
     """Missed ranges decided since the status was last written."""
     completed: bool = False
@@ -81,6 +85,7 @@ def begin(state: TaskState) -> Progress:
         plan_since=_instant(plan.get("since")) or state.created,
         tally=tally_from(status, state.executions.values()),
         checked_generation=0 if refused else status.get("observedGeneration", 0),
+        suspended=ready is not None and ready["reason"] in _HELD_BACK,
     )
 
 

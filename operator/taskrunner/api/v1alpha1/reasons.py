@@ -19,6 +19,8 @@ class ExecutionReason(StrEnum):
 
     # Pending and Running
     WAITING_UNTIL_DUE = "WaitingUntilDue"
+    PAUSED = "Paused"
+    """The namespace or the operator is paused: nothing starts."""
     JOB_CREATED = "JobCreated"
     JOB_REJECTED = "JobRejected"
     """The API server refused the Job: the message has its words."""
@@ -100,6 +102,7 @@ class TaskReason(StrEnum):
     CALENDAR_NOT_FOUND = "CalendarNotFound"
     CLOCK_BEHIND_WATERMARK = "ClockBehindWatermark"
     SUSPENDED = "Suspended"
+    PAUSED = "Paused"
     NO_SCHEDULE = "NoSchedule"
     SLOTS_TO_COME = "SlotsToCome"
     END_TIME_REACHED = "EndTimeReached"
