@@ -31,6 +31,8 @@ class Policies:
     cluster: BaseCluster
     namespace: str
     objects: tuple[Json, ...]
+    stamping: Json | None
+    """The MutatingWebhookConfiguration, where the webhook writes down who asked."""
 
     @classmethod
     def render(
@@ -51,7 +53,8 @@ class Policies:
         # The webhook's own policy is told apart by its label.
         component = "app.kubernetes.io/component"
         ours = [obj for obj in objects if obj["metadata"]["labels"].get(component) != "webhook"]
-        return cls(cluster, namespace, tuple(ours))
+        stamping = [obj for obj in found if obj["kind"] == "MutatingWebhookConfiguration"]
+        return cls(cluster, namespace, tuple(ours), stamping[0] if stamping else None)
 
     def names(self, kind: str) -> list[str]:
         """Names of the policies of a kind."""

@@ -46,7 +46,7 @@ def rights(configuration: str) -> list[Json]:
         },
         {
             "apiGroups": ["admissionregistration.k8s.io"],
-            "resources": ["validatingwebhookconfigurations"],
+            "resources": ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
             "resourceNames": [configuration],
             "verbs": ["get", "update"],
         },
