@@ -266,8 +266,18 @@ def test_skipped_slots_are_marked_in_a_calendar_file() -> None:
         (DAILY.replace("name: nightly", "nam: x"), [], ["metadata.name", "Write metadata.name."]),
         (DAILY.replace("metadata:\n  name: nightly", "metadata: 1"), [], ["metadata.name"]),
         ("a: [", [], ["It is not YAML or JSON"]),
-        ("- a", [], ["A document is not an object", "Write apiVersion"]),
-        ("kind: ConfigMap", [], ["There is no ScheduledTask or CronJob in it"]),
+        ("- a", [], ["Document 1 is not an object", "Write apiVersion"]),
+        (f"{DAILY}\n---\nnote", [], ["Document 2 is not an object"]),
+        ("kind: ConfigMap", [], ["There is no ScheduledTask or CronJob in it, only: ConfigMap"]),
+        ("kind: scheduledtask", [], ['There is no kind "scheduledtask"', "mean ScheduledTask?"]),
+        ("", [], ["It is empty", "kind: ScheduledTask"]),
+        ("[" * 100_000, [], ["nested too deeply"]),
+        ("kind: CronJob", [], ["apiVersion is missing", "Write apiVersion: batch/v1"]),
+        (DAILY.replace("name: nightly", "name: 5"), [], ["metadata.name", '"5"', "in quotes"]),
+        (DAILY + "kind: Pod\n", [], ['the key "kind" is written twice']),
+        ("schedule: * * * * *", [], ["It is not YAML", 'schedule: "* * * * *"']),
+        (DAILY, ["--from", "9999-01-01"], ["--from", "from 1971 to 2198"]),
+        (DAILY, ["--from", "2026-02-02", "--to", "2026-02-01"], ["--to", "not after --from"]),
         (DAILY, ["--zone", "Moon"], ["--zone", '"Moon"', "Did you mean"]),
         (DAILY, ["--from", "soon"], ["--from", '"soon"', "Write e.g."]),
         (DAILY, ["--to", "2026-13-01"], ["--to", '"2026-13-01"', "Write e.g."]),
@@ -297,6 +307,26 @@ def test_every_problem_of_every_document_is_told() -> None:
 
 
 # --- explain and version --------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_utf_8_is_told_so(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_bytes(b"\xff\xfek\0i\0n\0d\0")
+    done = run("preview", "-f", str(file))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "It is not text in UTF-8 (byte 0). Save it as UTF-8." in done.stderr
+
+
+def test_a_byte_order_mark_and_merged_keys_are_taken() -> None:
+    base = "x: &base {kind: ScheduledTask, spec: 1}\n"
+    done = run("preview", "-f", "-", stdin=f"\ufeff{base}<<: *base\nkind: CronJob\n")
+    assert "CronJob: apiVersion is missing" in done.stderr  # its own key wins, and is no second one
+
+
+def test_too_many_slots_are_refused() -> None:
+    done = run("preview", "-f", "-", "--count", "99999999999999999999", stdin=DAILY)
+    assert done.exit_code == 2
+    assert "10000" in done.stderr
 
 
 def test_explain_says_it_in_words_and_lists_five_times() -> None:
@@ -331,6 +361,8 @@ def test_explain_takes_intervals_and_ends_where_planning_ends() -> None:
         (["61 * * * *"], ["expression", '"61"', "from 0 to 59"]),
         (["0 9 * * *", "--zone", "Moon"], ["--zone", '"Moon"']),
         (["0 0 30 2 *"], ["never matches"]),
+        (["0", "2", "*", "*", "*"], ["one argument", 'taskrunner explain "0 2 * * *"']),
+        (["H 2 * * *", "--task", "nightly"], ["--task", "namespace/name"]),
     ],
 )
 def test_explain_tells_what_is_wrong(arguments: list[str], parts: list[str]) -> None:
@@ -338,6 +370,12 @@ def test_explain_tells_what_is_wrong(arguments: list[str], parts: list[str]) -> 
     assert (done.exit_code, done.stdout) == (2, "")
     for part in parts:
         assert part in done.stderr
+
+
+def test_explain_warns_of_an_alias() -> None:
+    done = run("explain", "0 2 * * *", "--zone", "US/Eastern")
+    assert done.exit_code == 0
+    assert "Write America/New_York." in done.stderr
 
 
 def test_the_version_names_the_time_zone_database() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,19 @@ class Documents:
 
 
 class _Loader(yaml.SafeLoader):
-    """Leaves times as text, as Kubernetes does: the models parse them."""
+    """Leaves times as text, as Kubernetes does: the models parse them. A key that is written twice
+    is an error, as it is for the API server."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f'the key "{key.value}" is written twice', key.start_mark
+                )
+            seen.add(str(key.value))
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -49,9 +62,14 @@ _Loader.yaml_implicit_resolvers = {
 def read(tasks: list[str], calendars: list[str]) -> Documents:
     """Read files (`-` is standard input). Exits with 2 when one cannot be read."""
     found = Documents()
+    kinds: list[str] = []
     for name in tasks + calendars:
         for obj in _objects(name):
             kind, api_version = obj.get("kind"), obj.get("apiVersion")
+            kinds.append(str(kind or "a document without kind"))
+            if kind in (CALENDAR.kind, SCHEDULED_TASK.kind, "CronJob") and not api_version:
+                ours_or_batch = "batch/v1" if kind == "CronJob" else API_VERSION
+                fail(f"{name}: {kind}: apiVersion is missing. Write apiVersion: {ours_or_batch}.")
             if kind == "CronJob" and str(api_version).startswith("batch/"):
                 # Every valid CronJob spec is a valid ScheduledTask spec.
                 ours = {"apiVersion": API_VERSION, "kind": SCHEDULED_TASK.kind}
@@ -62,11 +80,19 @@ def read(tasks: list[str], calendars: list[str]) -> Documents:
             elif kind == SCHEDULED_TASK.kind:
                 found.tasks.append((name, obj))
     if not found.tasks:
-        fail(
-            f"{', '.join(tasks)}: There is no ScheduledTask or CronJob in it."
-            " Write a document with kind: ScheduledTask."
-        )
+        fail(f"{', '.join(tasks)}: {_without_tasks(kinds)}")
     return found
+
+
+def _without_tasks(kinds: list[str]) -> str:
+    if not kinds:
+        return "It is empty. Write a document with kind: ScheduledTask."
+    for kind in kinds:
+        for known in (SCHEDULED_TASK.kind, "CronJob"):
+            if get_close_matches(kind.lower(), [known.lower()], cutoff=0.8):
+                return f'There is no kind "{kind}". Did you mean {known}?'
+    found = ", ".join(dict.fromkeys(kinds))
+    return f"There is no ScheduledTask or CronJob in it, only: {found}. Name a file that has one."
 
 
 def compile_all(documents: Documents, namespace: str) -> list[Loaded]:
@@ -98,17 +124,29 @@ def compile_all(documents: Documents, namespace: str) -> list[Loaded]:
 
 def _objects(name: str) -> Iterator[dict[str, Any]]:
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
-        documents = list(yaml.load_all(text, _Loader))
+        read = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        documents = list(yaml.load_all(read.decode("utf-8-sig"), _Loader))
     except OSError as error:
         fail(f"{name}: It cannot be read: {error.strerror}.")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        fail(f"{name}: It is not text in UTF-8 (byte {error.start}). Save it as UTF-8.")
+    except yaml.scanner.ScannerError as error:
+        hint = ""
+        if error.context == "while scanning an alias":
+            hint = '\nText that begins with "*" needs quotes, as in schedule: "* * * * *".'
+        fail(f"{name}: It is not YAML or JSON: {error}{hint}")
+    except yaml.YAMLError as error:
         fail(f"{name}: It is not YAML or JSON: {error}")
-    for document in documents:
+    except RecursionError:
+        fail(f"{name}: It is not YAML or JSON of an object: it is nested too deeply.")
+    for number, document in enumerate(documents, 1):
         if document is None:
             continue
         if not isinstance(document, dict):
-            fail(f"{name}: A document is not an object. Write apiVersion, kind, metadata and spec.")
+            fail(
+                f"{name}: Document {number} is not an object."
+                " Write apiVersion, kind, metadata and spec."
+            )
         items = document.get("items")
         if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
             yield from (item for item in items if isinstance(item, dict))
@@ -118,9 +156,14 @@ def _objects(name: str) -> Iterator[dict[str, Any]]:
 
 def _in_namespace(obj: dict[str, Any], namespace: str) -> dict[str, Any]:
     metadata = obj.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or name is None:
         raise SpecError(
             Problem("metadata.name", "", "The object has no name.", "Write metadata.name.")
+        )
+    if not isinstance(name, str):
+        raise SpecError(
+            Problem("metadata.name", str(name), "This is not text.", f'Put it in quotes: "{name}".')
         )
     return {**obj, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace}}
 

@@ -11,8 +11,11 @@ COUNT = 5
 
 def explain(
     context: typer.Context,
-    expression: Annotated[
-        str, typer.Argument(help='Cron expression in quotes, e.g. "30 2 * * 1-5".')
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPRESSION", help='Cron expression in quotes, e.g. "30 2 * * 1-5".'
+        ),
     ],
     zone: Annotated[str, typer.Option(help="IANA time zone in which it is read.")] = "UTC",
     start: Annotated[
@@ -26,16 +29,28 @@ def explain(
 
     taskrunner explain "0 9 * * MON#1" --zone Europe/Berlin
     """
-    from taskrunner.cli.shared import fail, time_option, zone_option
+    from taskrunner.cli.shared import fail, time_option, warn, zone_option
     from taskrunner.domain.cron import CronError, cron_timeline
     from taskrunner.domain.cron_words import describe
     from taskrunner.domain.instants import format_instant
     from taskrunner.domain.preview import local_time
     from taskrunner.domain.timeline import CronTimeline, DstPolicy
+    from taskrunner.domain.zones import is_deprecated_alias
     from taskrunner.errors import Problem
 
+    if len(words) > 1:
+        fail(
+            "The expression has to be one argument; the shell splits it, and replaces * by names of"
+            ' files. Put it in quotes, as in taskrunner explain "0 2 * * *".'
+        )
+    expression = words[0]
+    if not all(task.partition("/")[::2]):
+        fail(str(Problem("--task", task, "H needs both.", "Write namespace/name.")))
     loaded = zone_option(zone)
     assert loaded is not None
+    if better := is_deprecated_alias(zone):
+        message = "The name is a deprecated alias in the IANA database."
+        warn([str(Problem("--zone", zone, message, f"Write {better}."))])
     begin = time_option("--from", start, loaded)
     after = int(context.obj.clock.now()) if begin is None else begin - 1
     try:

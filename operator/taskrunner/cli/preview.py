@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNT = 5
 MOST = 10_000
-"""Rows for a `--to` without `--count`."""
+"""Rows of a task, and those for a `--to` without `--count`."""
 
 
 class Format(StrEnum):
@@ -66,7 +66,9 @@ def preview(
     count: Annotated[
         int | None,
         typer.Option(
-            min=1, help=f"Most slots of each task. Default: {DEFAULT_COUNT}, or all before --to."
+            min=1,
+            max=MOST,
+            help=f"Most slots of each task. Default: {DEFAULT_COUNT}, or all before --to.",
         ),
     ] = None,
     zone: Annotated[
@@ -105,7 +107,7 @@ def preview(
     """
     from taskrunner.cli import documents
     from taskrunner.cli import output as written
-    from taskrunner.cli.shared import time_option, warn, zone_option
+    from taskrunner.cli.shared import fail, time_option, warn, zone_option
     from taskrunner.domain.warnings import warnings_for
 
     shown_zone = zone_option(zone)
@@ -113,6 +115,8 @@ def preview(
     begin = time_option("--from", start, shown_zone)
     begin = now if begin is None else begin
     end = time_option("--to", to, shown_zone)
+    if end is not None and end <= begin:
+        fail(f'--to "{to}" is not after {"--from" if start else "now"}. Write a later time.')
     loaded = documents.compile_all(documents.read(file, calendar or []), namespace)
     rows: list[Row] = []
     for each in loaded:

@@ -16,6 +16,8 @@ from taskrunner.errors import Problem
 
 USAGE_ERROR = 2
 """Exit code for input that only an edit helps."""
+FIRST_YEAR, LAST_YEAR = 1971, 2198
+"""Years in which all questions have an answer, whatever the zone (`zones.EARLIEST`, `LATEST`)."""
 
 
 def fail(*messages: str) -> NoReturn:
@@ -47,9 +49,12 @@ def time_option(option: str, text: str | None, zone: Zone | None) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(re.sub("z$", "Z", text.strip()))
-        if moment.tzinfo is not None:
-            return int(moment.timestamp() // 1)
-        return instant_at(zone or load_zone("UTC"), to_local(moment))
+        if FIRST_YEAR <= moment.year <= LAST_YEAR:
+            if moment.tzinfo is not None:
+                return int(moment.timestamp() // 1)
+            return instant_at(zone or load_zone("UTC"), to_local(moment))
+        years = f"Planning goes from {FIRST_YEAR} to {LAST_YEAR}."
+        fail(str(Problem(option, text, years, "Write a time in between.")))
     except (ValueError, OverflowError):
         message = "This is not a time."
         remedy = 'Write e.g. "2026-03-29T00:00:00Z", "2026-03-29T02:00" or "2026-03-29".'
