@@ -2,8 +2,8 @@
 
 The decisions are the product's (domain/election.py); what is restated is the loop around them
 (kube/election.py): look, campaign or defend, write, give a call up. Anything may take any time: a
-write is sent, arrives and is answered in steps of their own, and a candidate that takes no step is
-one that its machine has stopped. A tick is the retry period; times are relative to now.
+write is sent, arrives and is answered in steps of their own, and a candidate that takes no step has
+been stopped or killed. A tick is the retry period; times are relative to now.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ DURATIONS: Final = Durations(lease=3, renew_deadline=2, retry=1, poll=1)
 _OLD: Final = int(DURATIONS.lease)
 _NAMES: Final = ("A", "B")
 _NOBODY: Final = ""
-_DEAD: Final = "dead"
 _GONE, _PRESENT, _NEW = 0, 1, 2
 """Versions of the Lease. Each write makes a new one, as it has another renewTime."""
 
-Fault = Literal["kill", "release", "deleted Lease"]
+Fault = Literal["release", "deleted Lease"]
 
 
 class Entry(NamedTuple):
@@ -212,10 +211,6 @@ class ElectionModel:
 
     def _faults(self, state: State) -> Iterator[Step[State]]:
         for number, me in enumerate(state.candidates):
-            if "kill" in self.kinds:
-                yield _step(
-                    _bereft(state, number), number, "is killed, and starts anew", _reborn(me)
-                )
             if "release" in self.kinds and me.until and me.put is None:
                 given = _sending(me._replace(until=0), _NOBODY)
                 yield _step(state, number, "stops work, and sends its release", given)
@@ -251,29 +246,6 @@ def _older(me: Candidate) -> Candidate:
     if put is not None:
         put = put._replace(age=min(put.age + 1, _OLD))
     return me._replace(seen=seen, put=put, until=max(0, me.until - 1))
-
-
-def _reborn(me: Candidate) -> Candidate:
-    """A new process with a name that nobody ever had; what the old one sent may still arrive."""
-    sent = me.put if me.put is not None and not me.put.answer else me.late
-    return Candidate(late=None if sent is None else sent._replace(holder=_DEAD))
-
-
-def _bereft(state: State, number: int) -> State:
-    """Wherever the name of the one that is killed stands, it is that of somebody dead now."""
-
-    def dead(entry: Entry | None) -> Entry | None:
-        mine = entry is not None and entry.holder == _NAMES[number]
-        return entry._replace(holder=_DEAD) if entry is not None and mine else entry
-
-    def bereft(one: Candidate) -> Candidate:
-        seen = one.seen
-        if seen is not None:
-            seen = seen._replace(entry=dead(seen.entry), deleted=dead(seen.deleted))
-        return one._replace(seen=seen)
-
-    first, second = (bereft(one) for one in state.candidates)
-    return state._replace(lease=dead(state.lease), candidates=(first, second))
 
 
 def _knows(one: Candidate, lease: Entry | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -70,129 +70,84 @@ class Report:
         return f"{text}\n\n{self.timeline}\nBROKEN: {self.broken}" if self.broken else text
 
 
-class TooManyStatesError(Exception):
-    """The bounds of a model are too wide to visit it whole."""
-
-
-def explore(model: Model[S], *, limit: int = 5_000_000) -> Report:
+def explore(model: Model[S]) -> Report:
     """Visit all states; stop at the first that breaks an invariant, or from which, with no more
     faults, the settled end cannot be reached any more.
 
     In a finite model the second is the same as: if each thing that stays possible happens at some
-    time, the end is reached, in whatever order. Raises TooManyStatesError.
+    time, the end is reached, in whatever order.
     """
-    visit = _Visit(model, limit)
+    began, visit = time.process_time(), _Visit(model)
     gc.disable()  # States have no cycles; looking for some takes a quarter of the time.
     try:
-        visit.run()
+        broken, number = visit.run()
     finally:
         gc.enable()
-    return visit.report()
+    timeline = visit.timeline(number) if broken else ""
+    size = (len(visit.states), len(visit.targets), visit.depth())
+    return Report(*size, time.process_time() - began, broken, timeline)
 
 
 class _Visit(Generic[S]):
-    def __init__(self, model: Model[S], limit: int) -> None:
+    def __init__(self, model: Model[S]) -> None:
         self._model = model
-        self._limit = limit
-        self._states: list[S] = []
-        self._ids: dict[S, int] = {}
+        self.states: list[S] = []
+        self._numbers: dict[S, int] = {}
         self._parents = array("l")
-        self._depths = array("l")
-        self._steps = 0
-        self._from, self._to = array("l"), array("l")  # Steps that are no faults.
-        self._began = time.process_time()
-        self._broken, self._at = "", -1
+        self.sources, self.targets = array("l"), array("l")
+        """Of steps; a fault has the source -1."""
 
-    def run(self) -> None:
-        self._add(self._model.tidy(self._model.initial()), -1)
-        number = 0
-        while number < len(self._states) and not self._broken:
-            self._expand(number)
+    def run(self) -> tuple[str, int]:
+        """What is broken, and in which state."""
+        model, number = self._model, 0
+        self._add(model.tidy(model.initial()), -1)
+        while number < len(self.states):
+            for step in model.steps(self.states[number]):
+                state = model.tidy(step.state)
+                found = self._numbers.get(state)
+                if found is None:
+                    found = self._add(state, number)
+                    if broken := model.broken(state):
+                        return broken, found
+                self.sources.append(-1 if step.fault else number)
+                self.targets.append(found)
             number += 1
-        if not self._broken:
-            self._find_stuck()
-
-    def report(self) -> Report:
-        return Report(
-            len(self._states),
-            self._steps,
-            max(self._depths),
-            time.process_time() - self._began,
-            self._broken,
-            self._timeline() if self._broken else "",
-        )
-
-    def _expand(self, number: int) -> None:
-        tidy, ids = self._model.tidy, self._ids
-        for step in self._model.steps(self._states[number]):
-            self._steps += 1
-            state = tidy(step.state)
-            found = ids.get(state)
-            if found is None:
-                found = self._add(state, number)
-            if not step.fault:
-                self._from.append(number)
-                self._to.append(found)
-            if self._broken:
-                return
+        return self._stuck()
 
     def _add(self, state: S, parent: int) -> int:
-        number = self._ids[state] = len(self._states)
-        if number >= self._limit:
-            raise TooManyStatesError(f"more than {self._limit:,} states")
-        self._states.append(state)
+        number = self._numbers[state] = len(self.states)
+        self.states.append(state)
         self._parents.append(parent)
-        self._depths.append(self._depths[parent] + 1 if parent >= 0 else 0)
-        broken = self._model.broken(state)
-        if broken:
-            self._broken, self._at = broken, number
         return number
 
-    def _find_stuck(self) -> None:
+    def _stuck(self) -> tuple[str, int]:
         """Mark backwards from the settled ends; steps mostly lead from lower numbers to higher."""
-        ends = bytearray(self._model.settled(state) for state in self._states)
+        ends = bytearray(self._model.settled(state) for state in self.states)
         changed = True
         while changed:
             changed = False
-            for source, target in zip(reversed(self._from), reversed(self._to), strict=True):
-                if ends[target] and not ends[source]:
+            for source, target in zip(reversed(self.sources), reversed(self.targets), strict=True):
+                if ends[target] and source >= 0 and not ends[source]:
                     ends[source] = changed = True
-        stuck = ends.find(0)
-        if stuck >= 0:
-            self._at = stuck
-            rest = self._model.show(self._states[self._come_to_rest(stuck)])
-            self._broken = f"Without more faults it comes to rest here: something is stuck. {rest}"
+        number = ends.find(0)
+        return ("", 0) if number < 0 else ("Something is stuck: the end is out of reach.", number)
 
-    def _come_to_rest(self, number: int) -> int:
-        """Where it ends without faults, by some way."""
-        passed = {number}
-        while True:
-            ahead = (
-                self._ids[self._model.tidy(step.state)]
-                for step in self._model.steps(self._states[number])
-                if not step.fault
-            )
-            further = next((one for one in ahead if one not in passed), None)
-            if further is None:
-                return number
-            number = further
-            passed.add(number)
+    def depth(self) -> int:
+        """Steps to the state that is farthest from the start: one of the last that was met."""
+        return len(self._path(len(self.states) - 1)) - 1
 
-    def _timeline(self) -> str:
-        lines = []
-        for position, step in enumerate(self._path(), start=1):
+    def timeline(self, number: int) -> str:
+        """The shortest way to a state, one step a line."""
+        lines: list[str] = []
+        for before, after in pairwise(self._path(number)):
+            steps = self._model.steps(self.states[before])
+            step = next(s for s in steps if self._model.tidy(s.state) == self.states[after])
             mark = "!" if step.fault else " "
-            lines.append(f"{position:>4}  {mark} {step.actor:<9} {step.text}")
-        return "\n".join((*lines, f"{'':>6} then: {self._model.show(self._states[self._at])}"))
+            lines.append(f"{len(lines) + 1:>4}  {mark} {step.actor:<9} {step.text}")
+        return "\n".join((*lines, f"{'':>6} then: {self._model.show(self.states[number])}"))
 
-    def _path(self) -> Iterator[Step[S]]:
-        numbers = [self._at]
-        while self._parents[numbers[-1]] >= 0:
-            numbers.append(self._parents[numbers[-1]])
-        numbers.reverse()
-        for before, after in pairwise(numbers):
-            yield next(
-                step
-                for step in self._model.steps(self._states[before])
-                if self._model.tidy(step.state) == self._states[after]
-            )
+    def _path(self, number: int) -> list[int]:
+        path = [number]
+        while self._parents[path[-1]] >= 0:
+            path.append(self._parents[path[-1]])
+        return path[::-1]

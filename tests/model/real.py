@@ -139,13 +139,10 @@ def _observed(slot: int, execution: Execution) -> observed.Execution:
 
 def _job(slot: int, job: Job) -> observed.Job:
     name, at = execution_name("task", _at(slot)), format_instant(_at(slot))
-    finished = [{"type": "Complete", "status": "True", "lastTransitionTime": at}]
-    return observed.job_from(
-        {
-            "metadata": _metadata(job_name(name, 1), 1, "TaskExecution", str(job.owner)),
-            "status": {"startTime": at, "ready": 1, "conditions": finished if job.done else []},
-        }
-    )
+    done = {"type": "Complete", "status": "True", "lastTransitionTime": at}
+    status = {"conditions": [done]} if job.done else {"ready": 1}
+    meta = _metadata(job_name(name, 1), 1, "TaskExecution", str(job.owner))
+    return observed.job_from({"metadata": meta, "status": {"startTime": at, **status}})
 
 
 def _metadata(name: str, uid: int, owner: str, owner_uid: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ SHOWS = {
     "live_get": "recorded as Failed, but its Job is there",
     "versioned": "was Succeeded, and is now Running",
     "only_forward": "The watermark goes back",
-    "raise_again": "something is stuck",
+    "raise_again": "Something is stuck",
     "look_after_silence": "beside another one, under Forbid",
     "valid_from_sending": "Both may act at the same time",
     "versioned_lease": "Both may act at the same time",
