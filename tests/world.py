@@ -65,7 +65,10 @@ class Recorded:
 class Replica:
     """One process: caches, and a cycle when it leads."""
 
-    def __init__(self, server: FakeServer, clock: FakeClock, number: int) -> None:
+    def __init__(
+        self, server: FakeServer, clock: FakeClock, number: int, default_retries: int = 0
+    ) -> None:
+        self._default_retries = default_retries
         self.api = FakeApi(clock, server)
         self.clock = clock
         self.store = Store()
@@ -84,8 +87,9 @@ class Replica:
             Reflector(self.api, clock, resource, sink, rng=lambda: 0.5)
             for resource, sink in sinks.items()
         ]
+        self._pod_sink = PodSink(self.store)
         self._watches += [
-            Reflector(self.api, clock, PODS, PodSink(self.store), trim=slim_pod, rng=lambda: 0.5),
+            Reflector(self.api, clock, PODS, self._pod_sink, trim=slim_pod, rng=lambda: 0.5),
             Reflector(
                 self.api, clock, EVENTS, NoticeSink(self.store), trim=slim_notice, rng=lambda: 0.5
             ),
@@ -96,6 +100,10 @@ class Replica:
         for watch in self._watches:
             self._tasks.append(asyncio.ensure_future(_until_dead(watch.run())))
         await settle()
+
+    def pods_behind(self) -> None:
+        """The watch of pods tells nothing any more; the server still does."""
+        self._pod_sink.seen = lambda event, obj: None  # type: ignore[method-assign]
 
     async def lead(self) -> None:
         """Take over: list, then act."""
@@ -111,6 +119,7 @@ class Replica:
             shard="0",
             parallel=16,
             status_interval=10.0,
+            default_retries=self._default_retries,
         )
         self._tasks.append(asyncio.ensure_future(_until_dead(self.cycle.run())))
         await settle()
@@ -159,12 +168,12 @@ class Pods:
         )
         return name
 
-    def end(self, job: Obj, name: str, *, failed: bool, started: str, now: str) -> None:
+    def end(self, job: Obj, name: str, *, code: int, started: str, now: str) -> None:
         """The pod has ended."""
         task = job["metadata"]["labels"]["taskrunner.dev/task"]
-        code = {"exitCode": 1, "reason": "Error"} if failed else {"exitCode": 0}
-        ended = {**code, **self.ends.get(task, {}), "startedAt": started, "finishedAt": now}
-        phase = "Failed" if failed else "Succeeded"
+        how = {"exitCode": code, "reason": "Error"} if code else {"exitCode": 0}
+        ended = {**how, **self.ends.get(task, {}), "startedAt": started, "finishedAt": now}
+        phase = "Failed" if code else "Succeeded"
         status = {"phase": phase, **_container({"terminated": ended})}
         self.write(job["metadata"]["namespace"], name, status)
 
@@ -188,6 +197,12 @@ class World:
         """Seconds that Jobs of a task run; None for ever. Default: 3."""
         self.fail: set[str] = set()
         """Tasks whose Jobs fail."""
+        self.codes: dict[str, list[int]] = {}
+        """Exit codes of a task's attempts, in order; the last one stays."""
+        self.grace: dict[str, int] = {}
+        """Seconds that pods of a task outlive their deletion."""
+        self.lax = False
+        """The Job controller forgets about activeDeadlineSeconds."""
         self.pods = Pods(self.server)
         self.jobs_created: list[str] = []
         self._replicas: list[Replica] = []
@@ -204,9 +219,9 @@ class World:
         for replica in self._replicas:
             await replica.kill()
 
-    async def replica(self, *, lead: bool = True) -> Replica:
+    async def replica(self, *, lead: bool = True, default_retries: int = 0) -> Replica:
         """A new process; the leader unless told otherwise."""
-        replica = Replica(self.server, self.clock, len(self._replicas) + 1)
+        replica = Replica(self.server, self.clock, len(self._replicas) + 1, default_retries)
         self._replicas.append(replica)
         await replica.watch()
         if lead:
@@ -259,25 +274,58 @@ class World:
         names = [name for name in self.jobs_created if name.startswith(prefix)]
         return sorted(int(name.removeprefix(prefix).split("-")[0]) - START for name in names)
 
+    def exit_code(self, job: Obj) -> int:
+        """The exit code of a Job's pod."""
+        task = job["metadata"].get("labels", {}).get("taskrunner.dev/task", "")
+        codes = self.codes.get(task, [1 if task in self.fail else 0])
+        attempt = int(job["metadata"]["name"].rpartition("-")[2])
+        return codes[min(attempt, len(codes)) - 1]
+
     async def _control_jobs(self) -> None:
         """What the Job controller, scheduler and kubelet do, in seconds of the clock."""
-        seen: set[str] = set()
-        running: set[asyncio.Task[None]] = set()
+        running: dict[str, asyncio.Task[None]] = {}
+        suspended: set[str] = set()
+        ending: list[asyncio.Task[None]] = []
         try:
             while True:
                 changed = self.server.changed()
                 for name, job in self.jobs().items():
-                    if job["metadata"]["uid"] not in seen:
-                        seen.add(job["metadata"]["uid"])
+                    uid = job["metadata"]["uid"]
+                    if uid not in running:
                         self.jobs_created.append(name)
-                        running.add(asyncio.ensure_future(self._run(job)))
+                        running[uid] = asyncio.ensure_future(self._run(job))
+                    if job["spec"].get("suspend") and uid not in suspended:
+                        suspended.add(uid)
+                        running[uid].cancel()
+                        ending.append(asyncio.ensure_future(self._suspend(job)))
                 await changed
         finally:
-            for task in running:
+            for task in (*running.values(), *ending):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*running.values(), *ending, return_exceptions=True)
+
+    async def _suspend(self, job: Obj) -> None:
+        """Delete the pods; they go when their grace period is over, or somebody kills them."""
+        meta, task = job["metadata"], job["metadata"]["labels"]["taskrunner.dev/task"]
+        if any(c["type"] in ("Complete", "Failed") for c in _conditions(job)):
+            return
+        held = {"type": "Suspended", "status": "True", "reason": "JobSuspended"}
+        end = self.clock.now() + self.grace.get(task, 0)
+        while True:
+            left = self.server.list(PODS, namespace=meta["namespace"])
+            left = [p for p in left if p["metadata"]["name"].startswith(meta["name"])]
+            if left and self.clock.now() >= end:
+                for pod in left:
+                    self.server.delete(PODS, meta["namespace"], pod["metadata"]["name"])
+                left = []
+            status = {"active": 0, "ready": 0, "terminating": len(left), "conditions": [held]}
+            if not self._set_job_status(job, status) or not left:
+                return
+            await self.clock.sleep(1)
 
     async def _run(self, job: Obj) -> None:
+        if job["spec"].get("suspend"):
+            return
         task = job["metadata"].get("labels", {}).get("taskrunner.dev/task", "")
         started = format_instant(self.clock.now())
         if task in self.pods.refused:
@@ -287,19 +335,26 @@ class World:
         ready = 0 if stuck else 1
         if not self._set_job_status(job, {"startTime": started, "active": 1, "ready": ready}):
             return
-        seconds = self.run_for.get(task, 3)
-        if seconds is None or stuck:
+        seconds = None if stuck else self.run_for.get(task, 3)
+        deadline = None if self.lax else job["spec"].get("activeDeadlineSeconds")
+        if deadline is not None and (seconds is None or seconds > deadline):
+            await self.clock.sleep(deadline)
+            self._end_job(job, started, format_instant(self.clock.now()), failed=True, overdue=True)
+            return
+        if seconds is None:
             return
         await self.clock.sleep(seconds)
-        failed, now = task in self.fail, format_instant(self.clock.now())
+        code, now = self.exit_code(job), format_instant(self.clock.now())
         if not self.pods.late:
-            self.pods.end(job, pod, failed=failed, started=started, now=now)
-        self._end_job(job, started, now, failed=failed)
+            self.pods.end(job, pod, code=code, started=started, now=now)
+        self._end_job(job, started, now, failed=code != 0)
         if self.pods.late:
             await self.clock.sleep(self.pods.late)
-            self.pods.end(job, pod, failed=failed, started=started, now=now)
+            self.pods.end(job, pod, code=code, started=started, now=now)
 
-    def _end_job(self, job: Obj, started: str, now: str, *, failed: bool) -> None:
+    def _end_job(
+        self, job: Obj, started: str, now: str, *, failed: bool, overdue: bool = False
+    ) -> None:
         condition = {
             "type": "Failed" if failed else "Complete",
             "status": "True",
@@ -309,6 +364,11 @@ class World:
             condition |= {
                 "reason": "BackoffLimitExceeded",
                 "message": "Job has reached the specified backoff limit",
+            }
+        if overdue:
+            condition |= {
+                "reason": "DeadlineExceeded",
+                "message": "Job was active longer than specified deadline",
             }
         done: Obj = {"startTime": started, "active": 0, "ready": 0, "conditions": [condition]}
         if failed:
@@ -325,6 +385,10 @@ class World:
             JOBS, meta["namespace"], meta["name"], {"status": status}, subresource="status"
         )
         return True
+
+
+def _conditions(job: Obj) -> list[Obj]:
+    return list(job.get("status", {}).get("conditions") or ())
 
 
 def phases(executions: Iterable[Obj]) -> list[str]:

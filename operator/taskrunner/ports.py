@@ -150,9 +150,11 @@ class Api(Protocol):
         *,
         label_selector: str,
         field_selector: str = "",
+        grace_seconds: int | None = None,
         timeout: float | None = None,
     ) -> Sequence[Obj]:
         """DELETE of a collection (in the background): one call for all objects that are selected.
+        `grace_seconds` is for pods: 0 kills them.
 
         Answers with the objects as they were found. There are no preconditions: the selectors must
         match nothing else. The server deletes one after the other, so an error may have left some

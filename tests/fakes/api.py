@@ -246,9 +246,11 @@ class FakeApi:
         *,
         label_selector: str,
         field_selector: str = "",
+        grace_seconds: int | None = None,
         timeout: float | None = None,
     ) -> Sequence[Obj]:
-        call = self._note("deletecollection", resource, namespace, timeout=timeout)
+        body = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        call = self._note("deletecollection", resource, namespace, body=body, timeout=timeout)
         return await self._perform(
             call,
             lambda: self.server.delete_selected(

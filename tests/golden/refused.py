@@ -163,7 +163,7 @@ NOT_BUILT: tuple[Refused, ...] = (
             f"spec.{name}: Forbidden: spec.{name} is not supported by this version of taskrunner;"
             " remove the field",
         )
-        for name, value in (("priority", 500), ("stop", "Graceful"))
+        for name, value in (("priority", 500),)
     ),
 )
 

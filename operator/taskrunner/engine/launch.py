@@ -162,6 +162,19 @@ class Launcher:
         )
         self._store.put_job(job_from(obj))
 
+    async def kill_pods(self, execution: Execution) -> None:
+        """DELETE the pods of an execution that have not ended, without a grace period. Their Job is
+        suspended, so that none follows them. A crash right after costs nothing: whoever looks next
+        deletes what is left."""
+        await self._api.delete_selected(
+            PODS,
+            execution.namespace,
+            label_selector=f"{names.LABEL_EXECUTION}={execution.name}",
+            field_selector="status.phase!=Succeeded,status.phase!=Failed",
+            grace_seconds=0,
+            timeout=self.timeout(),
+        )
+
     async def _job_body(
         self, task: CompiledTask | None, execution: Execution, attempt: int, name: str
     ) -> Obj | Finish:

@@ -11,6 +11,7 @@ from taskrunner.domain.lifecycle import (
     AskForPods,
     Confirm,
     Finish,
+    Kill,
     Launch,
     MarkRunning,
     NoteProgress,
@@ -35,6 +36,7 @@ from taskrunner.domain.outcome import (
 )
 from taskrunner.domain.pod_facts import NO_PODS
 from taskrunner.domain.pods import Progress
+from taskrunner.domain.policy import Halt
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
@@ -44,6 +46,7 @@ from taskrunner.ports import Clock, Events, Obj, Term
 
 log = logging.getLogger(__name__)
 
+KILL_AGAIN_SECONDS: Final = 5
 _FORBIDDEN: Final = 403
 _SAID_NO: Final = (400, _FORBIDDEN, 404, 422)
 """The server has read the Job and would not have it; anything else says nothing about the Job."""
@@ -76,6 +79,8 @@ class Runs:
         """Start lag in milliseconds by uid, until the outcome is recorded."""
         self._progress_at: dict[str, float] = {}
         """When the progress of a run was last written, by uid."""
+        self._killed: dict[str, float] = {}
+        """When pods were last killed, by uid."""
 
     async def step(self, execution: Execution) -> Wait:
         """Do the one next thing for an execution; the answer says when to look again, at once
@@ -93,6 +98,7 @@ class Runs:
             if self._cannot_start(execution, state):
                 return Wait()
         job = self._store.job_of(execution)
+        facts = self._store.pods.facts(job)
         step = next_step(
             execution,
             job,
@@ -100,7 +106,7 @@ class Runs:
             task_alive=state is not None and not state.deleting,
             now=now,
             stop=stop,
-            facts=self._store.pods.facts(job),
+            facts=facts,
         )
         return await self._act(step, execution, state, job, stop)
 
@@ -124,6 +130,25 @@ class Runs:
                 launched = self._store.launched.get(execution.uid, 0)
                 outcome = without_job(execution, attempt, launched=launched, stop=stop)
                 await self._finish(execution, outcome, state)
+            case AskForPods():
+                assert job is not None
+                await self._launcher.ask_for_pods(job)
+            case Suspend(halt):
+                assert job is not None
+                await self._launcher.suspend(job, halt)
+            case Kill():
+                return await self._kill(execution)
+            case _:
+                return await self._record(step, execution, state)
+        return Wait(now)
+
+    async def _record(
+        self,
+        step: MarkRunning | NoteWaiting | NoteProgress | Retry | Finish,
+        execution: Execution,
+        state: TaskState | None,
+    ) -> Wait:
+        match step:
             case MarkRunning(attempt, started):
                 start = self._start(execution, state)
                 await self._launcher.write_status(
@@ -133,26 +158,40 @@ class Runs:
                 await self._note_waiting(execution, reason, message)
             case NoteProgress(progress, until):
                 return await self._note_progress(execution, progress, until)
-            case AskForPods():
-                assert job is not None
-                await self._launcher.ask_for_pods(job)
-            case Suspend(halt):
-                assert job is not None
-                await self._launcher.suspend(job, halt)
             case Retry():
                 await self._retry(execution, step, state)
             case Finish():
                 await self._finish(execution, step, state)
-        return Wait(now)
+        return Wait(int(self._clock.now()))
 
     def _cannot_start(self, execution: Execution, state: TaskState | None) -> bool:
         """A spec that cannot be followed starts nothing; what has started is followed."""
         started = execution.attempt > 0 or self._store.has_job(execution)
         return state is not None and state.compiled is None and not started
 
+    async def after_end(self, execution: Execution) -> None:
+        """Nothing runs for an execution that has ended. A Job can be there all the same when its
+        creation was not answered, and was carried out after all."""
+        job = self._store.job_of(execution)
+        if job is None or job.owner_uid != execution.uid or job.deleting:
+            return
+        if not job.finished and not job.suspended:
+            message = f"The execution has ended already ({execution.phase})."
+            await self._launcher.suspend(job, Halt(execution.reason, message, execution.phase))
+
+    async def _kill(self, execution: Execution) -> Wait:
+        """Kill its pods, and look after a while whether others have come up meanwhile."""
+        now = self._clock.now()
+        last = self._killed.get(execution.uid)
+        if last is None or now - last >= KILL_AGAIN_SECONDS:
+            await self._launcher.kill_pods(execution)
+            last = self._killed[execution.uid] = now
+        return Wait(int(last) + KILL_AGAIN_SECONDS)
+
     def forget(self, uid: str) -> None:
         """The execution is gone or has ended."""
         self._gate.forget(uid)
+        self._killed.pop(uid, None)
         self._lags.pop(uid, None)
         self._progress_at.pop(uid, None)
 

@@ -112,6 +112,9 @@ class Cycle:
                 for execution in list(self._store.executions()):
                     if not execution.terminal:
                         queue.add(Key("run", execution.key))
+                for job in list(self._store.jobs.values()):
+                    if not job.finished:
+                        queue.add(Key("run", job.execution_key))
                 await self._timetable.run()
             finally:
                 queue.close()
@@ -174,6 +177,7 @@ class Cycle:
             if execution is not None:
                 self._runs.forget(execution.uid)
                 self._ended(execution.task_key)
+                await self._runs.after_end(execution)
             return
         self._follow_up(key, await self._runs.step(execution))
 

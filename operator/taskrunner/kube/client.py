@@ -192,6 +192,7 @@ class ApiClient:
         *,
         label_selector: str,
         field_selector: str = "",
+        grace_seconds: int | None = None,
         timeout: float | None = None,
     ) -> Sequence[Obj]:
         limit = self._timeout if timeout is None else timeout
@@ -200,12 +201,15 @@ class ApiClient:
             "fieldSelector": field_selector,
             "timeout": f"{limit:.3f}s",
         }
+        options: Obj = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
         answer, _ = await self._call(
             "deletecollection",
             "DELETE",
             resource,
             url_path(resource, namespace) + url_query(query),
-            body={"propagationPolicy": "Background"},
+            body=options,
             timeout=timeout,
         )
         return tuple(answer.get("items") or ())

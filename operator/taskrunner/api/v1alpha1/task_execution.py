@@ -143,6 +143,8 @@ class TaskExecutionSpec(SpecModel):
                 "scheduledTime",
                 "notBefore",
                 "arguments",
+                "timeoutSeconds",
+                "redriveOf",
                 "requestedBy",
                 "writer",
             )
@@ -219,10 +221,26 @@ class TaskExecutionSpec(SpecModel):
         " 0 to 1000. Default: that of the task.",
         examples=[900],
     )
-    stop: Annotated[Literal["Graceful", "Immediate"] | None, NotBuilt()] = Field(
+    timeout_seconds: int | None = Field(
         None,
-        description="Stop the run: Graceful lets pods end in their grace period, Immediate kills"
-        " them. It cannot be taken back.",
+        ge=1,
+        le=86_400,
+        description="Longest time for one attempt of this run. 1 to 86400. Default: that of the"
+        " task.",
+        examples=[7200],
+    )
+    redrive_of: str | None = Field(
+        None,
+        min_length=1,
+        max_length=253,
+        description="Name of the execution that this one repeats, for the record; `taskrunner"
+        " redrive` and `taskrunner retry` write it.",
+        examples=["nightly-regression-1767225600"],
+    )
+    stop: Literal["Graceful", "Immediate"] | None = Field(
+        None,
+        description="Stop the run whatever it is doing, and do not retry it: Graceful lets pods end"
+        " in their grace period, Immediate kills them. It cannot be taken back. Default: unset.",
         examples=["Graceful"],
     )
 
