@@ -126,11 +126,18 @@ class FakeApi:
             self._paused.set()
         self._paused = None
 
-    def break_watches(self, event: Obj | None = None, *, silently: bool = False) -> None:
-        """End the open watches: with a broken connection, or with an ERROR event that carries this
-        `Status`; or `silently`: the connection is dead, and nothing says so."""
+    def break_watches(
+        self,
+        event: Obj | None = None,
+        *,
+        silently: bool = False,
+        resource: Resource | None = None,
+    ) -> None:
+        """End the open watches (of one resource): with a broken connection, or with an ERROR event
+        that carries this `Status`; or `silently`: the connection is dead, and nothing says so."""
         for stream in list(self._streams):
-            stream.break_with(event, silently=silently)
+            if resource in (None, stream.resource):
+                stream.break_with(event, silently=silently)
 
     # --- ports.Api ------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Stream:
     ) -> None:
         self._clock = clock
         self._server = server
-        self._resource = resource
+        self.resource = resource
         self._version = version
         self._namespace = namespace
         self._selectors = (label_selector, field_selector)
@@ -53,7 +53,7 @@ class Stream:
             if self._broken.done():
                 status = self._broken.result()
                 if status is None:
-                    raise Transient(f"watch {self._resource.plural}: the connection broke.")
+                    raise Transient(f"watch {self.resource.plural}: the connection broke.")
                 yield [("ERROR", status)]
                 return
             if batch := self._news():
@@ -69,7 +69,7 @@ class Stream:
             if not await first(self._clock, pause, changed, self._broken, self._dead):
                 yield [self._bookmark()]
         await self._clock.sleep(idle)
-        raise Transient(f"watch {self._resource.plural}: no answer in time.")
+        raise Transient(f"watch {self.resource.plural}: no answer in time.")
 
     def _news(self) -> Batch:
         history = self._server.history
@@ -81,14 +81,14 @@ class Stream:
 
     def _bookmark(self) -> WatchEvent:
         return "BOOKMARK", {
-            "apiVersion": self._resource.api_version,
-            "kind": self._resource.kind,
+            "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
             "metadata": {"resourceVersion": str(max(self._version, self._server.version))},
         }
 
     def _event(self, change: Change) -> WatchEvent | None:
         """How this watch sees a change: what leaves its selection is deleted for it."""
-        if change.resource != self._resource:
+        if change.resource != self.resource:
             return None
         before, now = self._selects(change.old), self._selects(change.new)
         if now and change.new is not None:
@@ -102,7 +102,7 @@ class Stream:
         return (
             obj is not None
             and self._namespace in ("", obj["metadata"].get("namespace", ""))
-            and matches(self._resource, obj, *self._selectors)
+            and matches(self.resource, obj, *self._selectors)
         )
 
 
