@@ -16,6 +16,7 @@ from fakes.clock import FakeClock, settle
 from fakes.server import FakeServer
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
@@ -23,8 +24,10 @@ from taskrunner.kube.reflector import Reflector
 from taskrunner.metrics import Metrics
 from taskrunner.ports import (
     CALENDARS,
+    CONFIG_MAPS,
     EVENTS,
     JOBS,
+    NAMESPACES,
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
@@ -90,6 +93,23 @@ class Replica:
         self._pod_sink = PodSink(self.store)
         self._watches += [
             Reflector(self.api, clock, PODS, self._pod_sink, trim=slim_pod, rng=lambda: 0.5),
+            Reflector(
+                self.api,
+                clock,
+                NAMESPACES,
+                NamespaceSink(self.store),
+                label_selector=PAUSED_NAMESPACES,
+                rng=lambda: 0.5,
+            ),
+            Reflector(
+                self.api,
+                clock,
+                CONFIG_MAPS,
+                ConfigSink(self.store),
+                namespace="taskrunner-system",
+                field_selector="metadata.name=taskrunner-config",
+                rng=lambda: 0.5,
+            ),
             Reflector(
                 self.api, clock, EVENTS, NoticeSink(self.store), trim=slim_notice, rng=lambda: 0.5
             ),

@@ -66,6 +66,12 @@ class Settings(BaseModel):
     status_interval: float = Field(
         10, ge=0, le=300, description="Least time between two routine status updates of a task."
     )
+    config_map: str = Field(
+        "taskrunner-config",
+        min_length=1,
+        description="The ConfigMap in the operator's own namespace with what may change while it"
+        ' runs: paused, "true" or "false".',
+    )
     default_retry_count: int = Field(
         0,
         ge=0,

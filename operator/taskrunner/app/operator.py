@@ -16,6 +16,7 @@ from typing import Final
 import kopf
 
 from taskrunner.api.v1alpha1 import names
+from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
@@ -90,6 +91,7 @@ class Operator:
             )
             for selector in NOTICES
         ]
+        self._pauses = PauseWatches(settings, self._client, self._clock, self._store)
         self._watcher = Watcher(
             {SCHEDULED_TASKS: self._task_sink, CALENDARS: self._calendar_sink},
             self._kopf_session,
@@ -151,6 +153,7 @@ class Operator:
             group.create_task(self._executions.run())
             group.create_task(self._jobs.run())
             group.create_task(self._pods.run())
+            group.create_task(self._pauses.run())
             for notices in self._notices:
                 group.create_task(notices.run())
             group.create_task(self._watcher.run(self._stale.set))
@@ -189,6 +192,7 @@ class Operator:
                     self._executions.refresh(),
                     self._jobs.refresh(),
                     self._pods.refresh(),
+                    self._pauses.refresh(),
                 )
             except NotFound:
                 problem = "the definitions of taskrunner.dev are missing; apply crds/"

@@ -75,7 +75,7 @@ class Gate:
         return (
             execution.type == "Scheduled"
             or execution.phase not in ("", "Pending")
-            or execution.reason != ""
+            or execution.reason not in ("", ExecutionReason.PAUSED)
             or execution.uid in self._admitted
             or self._store.has_job(execution)
         )

@@ -9,6 +9,7 @@ import orjson
 from taskrunner.domain.decide import Seen, SlotDecision, Streak, decide, end_plan
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.job import trial_manifest
+from taskrunner.domain.plan import next_slot
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress, begin, slot_name
@@ -84,7 +85,26 @@ class Plans:
             progress.suspended = True
             self._timetable.forget(key)
             return
+        if self._is_paused(state, progress, now):
+            return
         await self._decide(state, progress, now)
+
+    def _is_paused(self, state: TaskState, progress: Progress, now: int) -> bool:
+        """Whether the namespace or the operator is paused. The first slot that is due then is left
+        undecided and the status says so; until one is, there is nothing to tell."""
+        key, why, said = Key("task", state.key), self._store.pauses.why(state.namespace), ""
+        if why and state.compiled is not None:
+            said = progress.paused and why
+            slot = next_slot(state.compiled, progress.watermark)
+            if slot is not None and slot.due > now:
+                self._timetable.at(key, slot.due)
+            elif slot is not None:
+                progress.suspended, said = True, why
+                self._timetable.forget(key)
+        if said != progress.paused:
+            progress.paused = said
+            self._report_now(state)
+        return bool(why)
 
     async def _end_plan(self, state: TaskState, progress: Progress, now: int) -> None:
         """Record what the old plan leaves undecided; after downtime, when nobody knows it any more,

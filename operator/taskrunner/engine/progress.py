@@ -47,6 +47,8 @@ class Progress:
     """The generation whose Job template the server has accepted in a dry run."""
     suspended: bool = False
     """Suspended or paused since the watermark last moved."""
+    paused: str = ""
+    """Why slots that are due are left undecided, when a pause does that."""
     planned: CompiledTask | None = None
     """The task as last planned in this term."""
     missed: list[SlotDecision] = field(default_factory=list)

@@ -51,13 +51,14 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
         runs = old.get("nextRuns") or []  # Of the same plan from the same instant: the same.
     else:
         runs = runs_to_come(task, progress.watermark, progress.started)
+    held = task.suspended or progress.paused
     return fields | {
         "decidedUntil": format_instant(progress.watermark),
         "scheduledCount": progress.started,
         "plan": plan,
         "scheduleSummary": task.summary,
         "nextRuns": runs or None,
-        "nextRunTime": runs[0]["time"] if runs and not task.suspended else None,
+        "nextRunTime": runs[0]["time"] if runs and not held else None,
     }
 
 
@@ -127,6 +128,8 @@ def _conditions(
     if task.suspended:
         message = "The task is suspended; set spec.suspend to false to go on."
         put(TaskConditionType.READY, True, TaskReason.SUSPENDED, message)
+    elif progress.paused:
+        put(TaskConditionType.READY, True, TaskReason.PAUSED, progress.paused)
     elif not task.entries:
         message = "The task has no schedule; it runs by hand."
         put(TaskConditionType.READY, True, TaskReason.NO_SCHEDULE, message)

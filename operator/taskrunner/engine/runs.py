@@ -89,6 +89,8 @@ class Runs:
         now = int(self._clock.now())
         stop = asked_to_stop(execution) or self._gate.stop(execution, state)
         if stop is None:
+            if await self._is_held(execution, state, now):
+                return Wait()
             verdict = self._gate.verdict(execution, state, now)
             if isinstance(verdict, Wait):
                 return verdict
@@ -163,6 +165,21 @@ class Runs:
             case Finish():
                 await self._finish(execution, step, state)
         return Wait(int(self._clock.now()))
+
+    async def _is_held(self, execution: Execution, state: TaskState | None, now: int) -> bool:
+        """Whether a pause keeps a run from starting; said once. Its end names the run again."""
+        why = self._store.pauses.why(execution.namespace)
+        if not why or state is None or state.deleting:
+            return False
+        if not execution.is_run or execution.terminal or execution.due > now:
+            return False
+        if execution.attempt > 0 or self._store.has_job(execution):
+            return False
+        if execution.reason != ExecutionReason.PAUSED:
+            await self._launcher.write_status(
+                execution, waiting_status(execution, ExecutionReason.PAUSED, why)
+            )
+        return True
 
     def _cannot_start(self, execution: Execution, state: TaskState | None) -> bool:
         """A spec that cannot be followed starts nothing; what has started is followed."""

@@ -13,6 +13,7 @@ from typing import Final
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.engine.pauses import Pauses
 from taskrunner.engine.pods import Pods
 from taskrunner.engine.work import Key
 from taskrunner.errors import Problem, SpecError
@@ -55,6 +56,7 @@ class Store:
         self.tasks: dict[str, TaskState] = {}
         self.calendars: dict[str, CompiledCalendar | SpecError] = {}
         """By `namespace/name`; the error where a Calendar cannot be followed."""
+        self.pauses = Pauses()
         self.jobs: dict[str, Job] = {}
         """The latest attempt's Job, by `namespace/execution`; the owner reference says which
         execution. Those of earlier attempts stay on the server, and are read there."""

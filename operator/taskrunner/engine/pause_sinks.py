@@ -1,0 +1,85 @@
+"""Where the watches of paused namespaces and of the operator's ConfigMap deliver what they see."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from taskrunner.api.v1alpha1.names import LABEL_PAUSED
+from taskrunner.engine.store import Store
+from taskrunner.engine.work import Key
+from taskrunner.ports import EventType, Obj
+
+log = logging.getLogger(__name__)
+
+PAUSED_NAMESPACES: Final = f"{LABEL_PAUSED},{LABEL_PAUSED}!=false"
+"""Label selector: any value pauses but "false"."""
+KEY: Final = "paused"
+"""In the ConfigMap's data."""
+
+
+class NamespaceSink:
+    """ports.Sink for the namespaces that `PAUSED_NAMESPACES` selects."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list; what is not in it goes on."""
+        self._now({obj["metadata"]["name"] for obj in objects})
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change; for a watch, what is no longer selected is deleted."""
+        name = {obj["metadata"]["name"]}
+        paused = self._store.pauses.namespaces
+        self._now(paused - name if event == "DELETED" else paused | name)
+
+    def _now(self, paused: set[str]) -> None:
+        changed = paused ^ self._store.pauses.namespaces
+        self._store.pauses.namespaces = paused
+        for name in sorted(changed):
+            log.info("namespace %s %s", name, "is paused" if name in paused else "goes on")
+        _wake(self._store, changed)
+
+
+class ConfigSink:
+    """ports.Sink for the operator's one ConfigMap: what can be set while it runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list, of one object or none."""
+        found = list(objects)
+        self._now(found[0] if found else None)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        self._now(None if event == "DELETED" else obj)
+
+    def _now(self, config: Obj | None) -> None:
+        value = str(((config or {}).get("data") or {}).get(KEY, "false"))
+        meta = (config or {}).get("metadata") or {}
+        name = f"{meta.get('namespace')}/{meta.get('name')}"
+        # Who writes anything else means to pause more likely than not.
+        paused = "" if value.strip().lower() in ("", "false") else name
+        if paused == self._store.pauses.operator:
+            return
+        self._store.pauses.operator = paused
+        if paused and value != "true":
+            log.warning(
+                'ConfigMap %s: %s is "%s", which pauses; write "true" or "false".', name, KEY, value
+            )
+        log.info("the operator %s", f"is paused by ConfigMap {name}" if paused else "goes on")
+        _wake(self._store, None)
+
+
+def _wake(store: Store, namespaces: set[str] | None) -> None:
+    """Have everything in these namespaces looked at; None for all."""
+    for state in store.tasks.values():
+        if namespaces is None or state.namespace in namespaces:
+            store.wake(Key("task", state.key))
+    for execution in store.executions():
+        if not execution.terminal and (namespaces is None or execution.namespace in namespaces):
+            store.wake(Key("run", execution.key))
