@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from taskrunner.domain.compile import CompiledTask, Entry
-from taskrunner.domain.timeline import Fire
+from taskrunner.domain.timeline import Fire, Timeline
 from taskrunner.domain.zones import LATEST
 
 
@@ -32,14 +32,14 @@ def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
     """The nominal instants after `after`, in order, from the task's first to before its end."""
     after = max(after, task.first - 1)
     end = LATEST if task.end is None else task.end
-    timelines = [entry.timeline for entry in task.entries]
-    if len(timelines) == 1:
-        fire = timelines[0].next_after(after)
+    rows = timelines(task)
+    if len(rows) == 1:
+        fire = rows[0].next_after(after)
         while fire is not None and fire.time < end:
             yield Group(fire.time, (0,), (fire,))
-            fire = timelines[0].next_after(fire.time)
+            fire = rows[0].next_after(fire.time)
         return
-    heads = [timeline.next_after(after) for timeline in timelines]
+    heads = [timeline.next_after(after) for timeline in rows]
     while True:
         nominal = min((head.time for head in heads if head is not None), default=end)
         if nominal >= end:
@@ -47,20 +47,20 @@ def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
         found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
         yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
         for index, _ in found:
-            heads[index] = timelines[index].next_after(nominal)
+            heads[index] = rows[index].next_after(nominal)
 
 
 def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
     """The nominal instants before `before`, the latest first, within the task's bounds."""
     before = before if task.end is None else min(before, task.end)
-    timelines = [entry.timeline for entry in task.entries]
-    if len(timelines) == 1:
-        for fire in timelines[0].backwards(before):
+    rows = timelines(task)
+    if len(rows) == 1:
+        for fire in rows[0].backwards(before):
             if fire.time < task.first:
                 return
             yield Group(fire.time, (0,), (fire,))
         return
-    heads = [timeline.previous_before(before) for timeline in timelines]
+    heads = [timeline.previous_before(before) for timeline in rows]
     while True:
         nominal = max((head.time for head in heads if head is not None), default=-1)
         if nominal < task.first:
@@ -68,17 +68,23 @@ def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
         found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
         yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
         for index, _ in found:
-            heads[index] = timelines[index].previous_before(nominal)
+            heads[index] = rows[index].previous_before(nominal)
+
+
+def timelines(task: CompiledTask, only: int | None = None) -> list[Timeline]:
+    """The timelines of all schedules, or of a class of equal arguments: the index of its first."""
+    if only is None:
+        return [entry.timeline for entry in task.entries]
+    if task.classes.count(only) == 1:
+        return [task.entries[only].timeline]
+    pairs = zip(task.entries, task.classes, strict=True)
+    return [entry.timeline for entry, kind in pairs if kind == only]
 
 
 def nominal_after(task: CompiledTask, after: int, only: int | None = None) -> int | None:
     """The first nominal instant after `after`; with `only`, of that class of equal arguments."""
     after = max(after, task.first - 1)
-    fires = (
-        entry.timeline.next_after(after)
-        for entry, kind in zip(task.entries, task.classes, strict=True)
-        if only is None or kind == only
-    )
+    fires = [timeline.next_after(after) for timeline in timelines(task, only)]
     found = min((fire.time for fire in fires if fire is not None), default=None)
     return None if found is None or (task.end is not None and found >= task.end) else found
 
@@ -86,11 +92,7 @@ def nominal_after(task: CompiledTask, after: int, only: int | None = None) -> in
 def nominal_before(task: CompiledTask, before: int, only: int | None = None) -> int | None:
     """The last nominal instant before `before`; with `only`, of that class of equal arguments."""
     before = before if task.end is None else min(before, task.end)
-    fires = (
-        entry.timeline.previous_before(before)
-        for entry, kind in zip(task.entries, task.classes, strict=True)
-        if only is None or kind == only
-    )
+    fires = [timeline.previous_before(before) for timeline in timelines(task, only)]
     found = max((fire.time for fire in fires if fire is not None), default=None)
     return None if found is None or found < task.first else found
 

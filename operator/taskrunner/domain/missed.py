@@ -211,7 +211,7 @@ def _counted(
     Lateness counts from the start. `carried` are slots of the part before that calendars defer into
     this one; returned are those that are deferred from this part to a later time.
     """
-    counts = count_slots(task, after, until)
+    counts = count_slots(task, after, until, looks)
     ranges = []
     for reason, skipped in counts.skipped.items():
         if skipped.count:

@@ -9,13 +9,20 @@ from typing import Final
 from taskrunner.domain.calendar_placement import Action, Looks, blackout, excluder, place, stretch
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import fires_at, groups_before, nominal_after, nominal_before
+from taskrunner.domain.merge import (
+    fires_at,
+    groups_before,
+    nominal_after,
+    nominal_before,
+    timelines,
+)
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
 MAX_STRETCHES: Final = 24
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
-MAX_PARTS: Final = 60
-"""Likewise, stretches times schedules."""
+MAX_PARTS: Final = 40
+"""Likewise, stretches times schedules: with more schedules than this, what is skipped is not told apart
+from what is missed."""
 
 
 @dataclass(slots=True)
@@ -42,14 +49,14 @@ class Counts:
     exact: bool
 
 
-def count_slots(task: CompiledTask, after: int, until: int) -> Counts:
+def count_slots(task: CompiledTask, after: int, until: int, looks: Looks | None = None) -> Counts:
     """Count without walking. `exact` is False when entries with equal arguments may coincide (they
     count each), when calendars move slots to business days, or have too many windows."""
     low, high = _nominal_edge(task, after), _nominal_edge(task, until)
     exact = len(set(task.classes)) == len(task.classes)
     skipped = {EXCLUDED: Count(), COALESCED: Count()}
     if task.calendars:
-        complete = _count_skipped(task, low, high, skipped)
+        complete = _count_skipped(task, looks or Looks(task.calendars), low, high, skipped)
         moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
         exact = exact and complete and not moved
     return Counts(_count(task, low, high), skipped, exact)
@@ -73,11 +80,7 @@ def _count(task: CompiledTask, low: int, high: int, kind: int | None = None) -> 
     """Nominal slots with low < nominal ≤ high, of all entries or of those of one class."""
     low = max(low, task.first - 1)
     high = high if task.end is None else min(high, task.end - 1)
-    return sum(
-        entry.timeline.count_between(low, high)
-        for entry, each in zip(task.entries, task.classes, strict=True)
-        if kind is None or each == kind
-    )
+    return sum(timeline.count_between(low, high) for timeline in timelines(task, kind))
 
 
 def _nominal_edge(task: CompiledTask, instant: int) -> int:
@@ -89,7 +92,9 @@ def _nominal_edge(task: CompiledTask, instant: int) -> int:
     return last - 1
 
 
-def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, Count]) -> bool:
+def _count_skipped(
+    task: CompiledTask, looks: Looks, low: int, high: int, skipped: dict[str, Count]
+) -> bool:
     """Add up what calendars skip, one stretch at a time. False when there are too many."""
     at = max(low + 1, task.first)
     for _ in range(min(MAX_STRETCHES, MAX_PARTS // len(task.entries))):
@@ -99,14 +104,14 @@ def _count_skipped(task: CompiledTask, low: int, high: int, skipped: dict[str, C
         span = stretch(task.calendars, at) if found is None else blackout(task.calendars, at)
         end = min(span[1], high + 1)
         if found is not None:
-            for reason, count in _skipped_in(task, at, end, found[0].action):
+            for reason, count in _skipped_in(task, looks, at, end, found[0].action):
                 skipped[reason].add(count)
         at = end
     return at > high
 
 
 def _skipped_in(
-    task: CompiledTask, begin: int, end: int, action: Action
+    task: CompiledTask, looks: Looks, begin: int, end: int, action: Action
 ) -> Iterator[tuple[str, Count]]:
     """The slots skipped in an excluded stretch, by class, with the reason.
 
@@ -122,17 +127,16 @@ def _skipped_in(
             yield EXCLUDED, Count(count, first, last)
         elif action != "Defer":
             yield COALESCED, Count(count, first, last)  # an estimate: most join another slot
-        elif (reason := _skip_reason(task, kind, last)) is not None:
+        elif (reason := _skip_reason(task, looks, kind, last)) is not None:
             yield reason, Count(count, first, last)
         elif (before := nominal_before(task, last, kind)) is not None and before >= first:
             yield COALESCED, Count(count - 1, first, before)
 
 
-def _skip_reason(task: CompiledTask, kind: int, nominal: int) -> str | None:
+def _skip_reason(task: CompiledTask, looks: Looks, kind: int, nominal: int) -> str | None:
     """Why the slot of a class does not run, or None when it does."""
     indexes = [index for index, each in enumerate(task.classes) if each == kind]
-    index = next(i for i in indexes if fires_at(task.entries[i], nominal))
-    looks = Looks(task.calendars)
+    index = next(i for i in indexes if len(indexes) == 1 or fires_at(task.entries[i], nominal))
     placement = place(looks, task.entries[index].zone, nominal)
     if placement.excluded:
         return EXCLUDED

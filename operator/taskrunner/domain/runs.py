@@ -17,7 +17,7 @@ from taskrunner.domain.plan import Slot, slots_of, walk
 MAX_LOOKS: Final = 400
 """Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
 calendars that exclude nearly everything; over a year of excluded days fits in."""
-MAX_LOOKS_BACK: Final = 150
+MAX_LOOKS_BACK: Final = 100
 """The same for looking back, which only catching up does; divided among schedules whose arguments
 differ. A blackout takes one look, however long it is."""
 MIN_LOOKS_BACK: Final = 30
