@@ -338,11 +338,27 @@ def test_with_one_namespace_nothing_reaches_beyond_it(helm: Helm) -> None:
         "fence": {"enabled": False},
     }
     rendered = Rendered(helm.template(values))
-    assert {obj["metadata"].get("namespace") for obj in rendered} == {NAMESPACE, "team-a"}
+    places = {obj["metadata"].get("namespace") for obj in rendered}
+    assert places == {NAMESPACE, "team-a", None}
+    # The Namespace itself is in no namespace.
+    assert [
+        obj["rules"] for obj in rendered if "namespace" not in obj["metadata"] and "rules" in obj
+    ] == [
+        [
+            {
+                "apiGroups": [""],
+                "resources": ["namespaces"],
+                "resourceNames": ["team-a"],
+                "verbs": ["get", "list", "watch"],
+            }
+        ]
+    ]
     role = rendered.get("Role", "taskrunner-operator")
     assert role["metadata"]["namespace"] == "team-a"
     everywhere = Rendered(helm.template()).get("ClusterRole", "taskrunner-operator")
-    assert role["rules"] == everywhere["rules"]
+    beyond = [rule for rule in everywhere["rules"] if rule not in role["rules"]]
+    assert [rule["resources"] for rule in beyond] == [["namespaces"]]
+    assert all(rule in everywhere["rules"] for rule in role["rules"])
 
 
 # --- policies -------------------------------------------------------------------------------------
