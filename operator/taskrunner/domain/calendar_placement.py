@@ -41,7 +41,7 @@ class Looks:
     """The calendars of a task, asked about each instant and slot once. It lives as long as one
     question: the search for a business day comes by the same instants for the slots around."""
 
-    __slots__ = ("_begin", "_days", "_end", "_same", "placed", "uses")
+    __slots__ = ("_begin", "_days", "_end", "_same", "joined", "placed", "uses")
 
     def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
         self.uses = uses
@@ -50,6 +50,8 @@ class Looks:
         self._same: tuple[CalendarUse, str] | None = None
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
         self.placed: dict[tuple[str, int], Placement] = {}
+        self.joined: dict[tuple[int, int, int], bool] = {}
+        """By class, nominal time and target: whether a later slot runs there (`coalesce`)."""
 
     def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
         """The first calendar that excludes the instant, and why; None when none does."""

@@ -27,6 +27,14 @@ more are needed only when another calendar takes out the last ones."""
 def coalesces(task: CompiledTask, looks: Looks, index: int, nominal: int, target: int) -> bool:
     """Whether a later slot with the arguments of entry `index` runs at `target` as well."""
     kind = task.classes[index]
+    key = (kind, nominal, target)
+    found = looks.joined.get(key)
+    if found is None:
+        found = looks.joined[key] = _coalesces(task, looks, kind, nominal, target)
+    return found
+
+
+def _coalesces(task: CompiledTask, looks: Looks, kind: int, nominal: int, target: int) -> bool:
     if target > nominal and _is_slot(task, kind, target):
         return True  # the target's own slot: no calendar excludes a target
     candidates = _candidates(task, looks, kind, nominal, target)

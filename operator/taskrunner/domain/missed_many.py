@@ -21,8 +21,8 @@ from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 MAX_STRETCHES: Final = 24
 """Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
 MAX_PARTS: Final = 40
-"""Likewise, stretches times schedules: with more schedules than this, what is skipped is not told apart
-from what is missed."""
+"""Likewise, stretches times schedules: with more schedules than this, what is skipped is not told
+apart from what is missed."""
 
 
 @dataclass(slots=True)
