@@ -284,7 +284,7 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
         all_of_it = {
             *(("watch", "scheduledtasks"), ("watch", "calendars"), ("create", "jobs")),
             *(("create", "leases"), ("update", "leases"), ("delete", "taskexecutions")),
-            ("patch", "taskexecutions"),
+            *(("patch", "taskexecutions"), ("watch", "pods"), ("watch", "events")),
         }
         _eventually(lambda: all_of_it <= done(), f"the operator has done {all_of_it}", 60)
     finally:
