@@ -426,6 +426,20 @@ def test_a_stale_name_does_not_stay_when_nobody_can_correct_it(space: Space) -> 
     assert space.patch(name, change, by="carol") == (True, "")
 
 
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["by the client", "by the server"])
+def test_applying_the_same_again_changes_nothing(space: Space, how: tuple[str, ...]) -> None:
+    """What was written into the object is no drift, whoever applies next."""
+    wanted = fresh({"schedule": "@daily"})
+    versions = []
+    for by in ("jane", "jane", "carol"):
+        done, _, complaint = space.kubectl("apply", *how, "-f=-", by=by, obj=wanted)
+        assert done, complaint
+        found = space.get("stask", wanted["metadata"]["name"])
+        versions.append(found["metadata"]["resourceVersion"])
+    assert len(set(versions)) == 1
+    assert space.kubectl("diff", *how, "-f=-", by="jane", obj=wanted) == (True, "", "")
+
+
 # --- arguments, from the hand to the container --------------------------------------------------
 
 SUITE = {"name": "SUITE", "enum": ["smoke", "full"], "default": "smoke"}

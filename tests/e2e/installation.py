@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charts import CHART, NAMESPACE, RELEASE, Helm, Json
-from testbed import Cluster
+from testbed import Cluster, CommandError
 from testbed.image import PRODUCT_IMAGE
 from testbed.image_base import BASE_IMAGE
 
@@ -158,6 +158,16 @@ class Space:
 
     def apply(self, obj: Json) -> str:
         return self.kubectl("apply", "--server-side", "-f", "-", obj=obj)
+
+    def is_applied(self, obj: Json) -> bool:
+        """Apply it, unless the API server says that it is too early."""
+        try:
+            self.apply(obj)
+        except CommandError as error:
+            if "(ServiceUnavailable)" not in error.stderr:
+                raise
+            return False
+        return True
 
     def get(self, *arguments: str) -> Any:
         return self._cluster.get(f"-n={self.name}", *arguments)
