@@ -18,8 +18,8 @@ MAX_LOOKS: Final = 400
 """Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
 calendars that exclude nearly everything; over a year of excluded days fits in."""
 MAX_LOOKS_BACK: Final = 100
-"""The same for looking back, which only catching up does; divided among schedules whose arguments
-differ. A blackout takes one look, however long it is."""
+"""The same for looking back, which only catching up does; divided among the schedules. A blackout
+takes one look, however long it is."""
 MIN_LOOKS_BACK: Final = 30
 
 
@@ -50,7 +50,7 @@ def runs_before(
 
     `looks` as for `walk`.
     """
-    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK // max(1, len(set(task.classes))))
+    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK // max(1, len(task.entries)))
     left, looks = most, looks or Looks(task.calendars)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
