@@ -59,6 +59,10 @@ def status_writes(replica: Replica) -> list[Obj]:
             and c.verb == "patch"]  # fmt: skip
 
 
+def lists(replica: Replica) -> list[Any]:
+    return [c for c in replica.api.calls if c.verb == "list" and c.resource == PODS]
+
+
 def told(replica: Replica) -> list[tuple[str, str]]:
     return [(kind, reason) for _, kind, reason, _ in replica.events.events]
 
@@ -136,9 +140,10 @@ async def test_the_end_of_a_pod_that_is_seen_after_that_of_its_job_is_waited_for
     world.pods.late = 0.5
     world.fail.add("hello")
     world.apply("hello", schedule="* * * * *")
+    before = len(lists(replica))
     await world.clock.advance(50)
     assert status(world)["attempts"][0]["exitCode"] == 1
-    assert not [c for c in replica.api.calls if c.verb == "list" and c.number > 20]
+    assert len(lists(replica)) == before
 
 
 async def test_pods_that_the_watch_does_not_tell_of_are_read(world: World) -> None:
@@ -148,8 +153,10 @@ async def test_pods_that_the_watch_does_not_tell_of_are_read(world: World) -> No
     world.apply("hello", schedule="* * * * *")
     await world.clock.advance(5)
     replica.api.break_watches(silently=True, resource=PODS)
+    before = len(lists(replica))
     await world.clock.advance(45)
     assert status(world)["attempts"][0]["exitCode"] == 3
+    assert len(lists(replica)) == before + 1
 
 
 async def test_a_run_whose_pods_cannot_be_read_ends_all_the_same(world: World) -> None:
@@ -344,3 +351,40 @@ async def test_what_has_ended_is_forgotten(world: World) -> None:
     world.apply("hello", schedule="* * * * *")
     await world.clock.advance(175)
     assert [len(each.store.pods) for each in (replica, standby)] == [0, 0]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+async def test_a_leader_killed_while_it_tells_leaves_it_to_the_next(
+    world: World, after: bool
+) -> None:
+    first = await world.replica()
+    world.pods.stuck["hello"] = PULL
+    world.apply("hello", schedules=[{"name": "a", "at": format_instant(START + 40)}])
+    await world.clock.advance(42)
+    first.api.crash(at_write=1, after=after)
+    await world.clock.advance(3)
+    assert first.api.crashed
+    await first.kill()
+    second = await world.replica()
+    await world.clock.advance(20)
+    assert status(world)["reason"] == "ImagePullFailed"
+    assert len(status_writes(second)) == (0 if after else 1)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+async def test_a_leader_killed_while_it_writes_progress_leaves_it_to_the_next(
+    world: World, after: bool
+) -> None:
+    first = await world.replica()
+    world.run_for["hello"] = None
+    world.apply("hello", schedules=[{"name": "a", "at": format_instant(START + 40)}])
+    await world.clock.advance(45)
+    first.api.crash(at_write=1, after=after)
+    annotate(world, PODS, "40")
+    await world.clock.advance(1)
+    assert first.api.crashed
+    await first.kill()
+    second = await world.replica()
+    await world.clock.advance(20)
+    assert status(world)["progress"] == {"percent": 40}
+    assert len(status_writes(second)) == (0 if after else 1)
