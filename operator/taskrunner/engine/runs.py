@@ -105,7 +105,7 @@ class Runs:
             execution,
             job,
             launched=self._store.launched.get(execution.uid, 0),
-            task_alive=state is not None and not state.deleting,
+            task_alive=_is_wanted(execution, state),
             now=now,
             stop=stop,
             facts=facts,
@@ -331,6 +331,16 @@ def asked_to_stop(execution: Execution) -> Stop | None:
 def _due(execution: Execution) -> int:
     """When the run could start at the earliest: one by hand not before somebody asked for it."""
     return max(execution.due, execution.created) if execution.type == "Manual" else execution.due
+
+
+def _is_wanted(execution: Execution, state: TaskState | None) -> bool:
+    """Whether the task of a run is there. One of the same name that was created since is another,
+    and does not start what the old one left; a run by hand is for whichever has the name."""
+    if state is None or state.deleting:
+        return False
+    if not execution.owner_uid and execution.type != "Scheduled":
+        return True
+    return execution.owner_uid == state.uid
 
 
 def _reference(execution: Execution) -> Obj:
