@@ -450,3 +450,9 @@ def test_events_of_others_are_bounded() -> None:
 
 def test_the_grace_is_seconds() -> None:
     assert 2 <= GRACE_SECONDS <= 3
+
+
+def test_a_pod_that_is_being_deleted_waits_for_nothing() -> None:
+    going = pod("image-pull", deletionTimestamp="2030-01-01T00:00:00Z")
+    assert facts([going]).problem is None
+    assert facts([going]).pods_left == 1

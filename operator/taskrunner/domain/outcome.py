@@ -52,10 +52,13 @@ def waiting_status(execution: Execution, reason: ExecutionReason, message: str) 
     return {"phase": phase, "reason": reason, "message": message}
 
 
-def retrying_status(execution: Execution, retry: Retry, start: Start) -> dict[str, Any]:
+def retrying_status(
+    execution: Execution, retry: Retry, start: Start, facts: PodFacts = NO_PODS
+) -> dict[str, Any]:
     """Status of an execution between two attempts. When the next one starts is written once and
-    read from here ever after."""
-    attempt = Attempt(retry.attempt, retry.started, retry.finished, retry.exit_code, retry.reason)
+    read from here ever after. `facts` is what the pods of the failed attempt tell."""
+    cause = _cause(retry.reason, facts)
+    attempt = Attempt(retry.attempt, retry.started, retry.finished, retry.exit_code, cause)
     return {
         "observedGeneration": execution.generation,
         "phase": "Retrying",
@@ -87,9 +90,8 @@ def finished_status(
     if execution.next_retry is not None:
         status["nextRetryTime"] = None
     if finish.started is not None and start is not None:
-        attempt = Attempt(
-            finish.attempt, finish.started, ended, finish.exit_code, _cause(finish, facts)
-        )
+        cause = _cause(finish.cause or finish.reason, facts)
+        attempt = Attempt(finish.attempt, finish.started, ended, finish.exit_code, cause)
         status |= _started(execution, attempt, start)
         if facts.result:
             status["result"] = facts.result
@@ -106,11 +108,12 @@ def progress_status(progress: Progress) -> dict[str, Any]:
     return {"progress": {"percent": progress.percent, "message": progress.message or None}}
 
 
-def _cause(finish: Finish, facts: PodFacts) -> str:
-    """Why an attempt ended so, as one word: Kubernetes' own, where it says more than Error."""
-    if finish.phase == "Failed" and facts.reason not in _SAYS_NOTHING:
+def _cause(reason: str, facts: PodFacts) -> str:
+    """Why an attempt ended so, as one word: Kubernetes' own, where it says more than that the Job
+    failed."""
+    if reason == ExecutionReason.JOB_FAILED and facts.reason not in _SAYS_NOTHING:
         return facts.reason
-    return finish.cause or finish.reason
+    return reason
 
 
 def _started(execution: Execution, attempt: Attempt, start: Start) -> dict[str, Any]:

@@ -71,9 +71,8 @@ def facts(
     left = [pod for pod in known if not pod.over]
     newest = known[-1] if known else None
     if left:
-        problem = next(
-            (w for pod in reversed(left) if (w := problem_of(pod, said.get(pod.uid)))), None
-        )
+        staying = (pod for pod in reversed(left) if not pod.deleting)
+        problem = next((w for pod in staying if (w := problem_of(pod, said.get(pod.uid)))), None)
     else:
         problem = None if finished else refusal_of(said.get(job_uid), newest)
     starts = [c.started for pod in known for c in pod.containers if c.started is not None]

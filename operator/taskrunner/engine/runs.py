@@ -280,7 +280,9 @@ class Runs:
         before leaves it to the next leader, who comes to the same from the same Job; right after,
         the time stands in the status."""
         start = self._start(execution, state)
-        await self._launcher.write_status(execution, retrying_status(execution, retry, start))
+        facts = self._store.pods.facts(self._store.job_of(execution))
+        status = retrying_status(execution, retry, start, facts)
+        await self._launcher.write_status(execution, status)
         self._events.record(
             _reference(execution), kind="Warning", reason=retry.reason, message=retry.message
         )
