@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from taskrunner.app import commands
 from taskrunner.cli.main import build
+from taskrunner.cli.shared import Session
 from taskrunner.kube.clock import SystemClock
+
+
+@asynccontextmanager
+async def connect(kubeconfig: str, context: str) -> AsyncGenerator[Session, None]:
+    """The cluster that a command speaks to, with the rights of the user."""
+    from taskrunner.kube import config
+    from taskrunner.kube.client import ApiClient
+
+    connection = config.load(kubeconfig=kubeconfig, context=context)
+    async with ApiClient(connection, SystemClock(), pool=4) as api:
+        yield Session(api, connection.namespace)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app = build(SystemClock())
+    app = build(SystemClock(), connect)
     app.command("operator")(commands.operator)
     app.command("webhook")(commands.webhook)
     app()

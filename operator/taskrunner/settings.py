@@ -79,6 +79,13 @@ class Settings(BaseModel):
         description="How often a failed run is retried where its task has no"
         " retryPolicy.maxRetries.",
     )
+    dead_letter_limit: int = Field(
+        20,
+        ge=0,
+        le=1000,
+        description="How many runs of a task that have exhausted their retries are kept, beside"
+        " those of failedJobsHistoryLimit.",
+    )
     probe_port: int = Field(
         8080, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; 0 for any."
     )

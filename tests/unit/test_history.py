@@ -70,6 +70,15 @@ LIMITS: list[tuple[str, list[Execution], dict[str, Any], list[str]]] = [
     ("a limit of 0 keeps nothing", many("Succeeded", [1]), {"succeeded": 0}, ["succeeded-1"]),
     ("failures have their own limit", many("Failed", [1, 2]), {}, ["failed-2"]),
     (
+        "dead letters are counted apart from failures",
+        [
+            *many("Failed", [1]),
+            *(replace(e, reason="RetriesExhausted") for e in many("Failed", [2, 3, 4])),
+        ],
+        {"dead_letters": 2},
+        ["failed-4"],
+    ),
+    (
         "successes never push out failures, nor records either",
         [*many("Succeeded", [1, 2, 3]), *many("Failed", [100]), *many("Missed", [50])],
         {},

@@ -126,11 +126,11 @@ DEFINITIONS: Final = (
             Column("Type", "string", ".spec.type", "What asked for it."),
             Column("Phase", "string", ".status.phase", "Where it is."),
             Column("Reason", "string", ".status.reason", "Why it is there."),
+            Column("Attempt", "integer", ".status.attempt", "Number of the attempt."),
             Column("Started", "date", ".status.startTime", "Time since its Job was created."),
             Column("Seconds", "integer", ".status.durationSeconds", "How long it took."),
             _AGE,
             Column("Slot", "string", ".spec.scheduledTime", "The slot that it is for.", wide=True),
-            Column("Attempt", "integer", ".status.attempt", "Number of the attempt.", wide=True),
             Column(
                 "Lag ms",
                 "integer",

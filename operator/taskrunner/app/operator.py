@@ -179,6 +179,7 @@ class Operator:
             parallel=self._settings.parallel_writes,
             status_interval=self._settings.status_interval,
             default_retries=self._settings.default_retry_count,
+            dead_letters=self._settings.dead_letter_limit,
         )
 
     async def _refresh(self) -> None:

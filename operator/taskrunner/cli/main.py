@@ -1,4 +1,4 @@
-"""The `taskrunner` command line: options that all share, and the commands that need no cluster.
+"""The `taskrunner` command line: options that all share, and the commands for users.
 
 `__main__` builds the application and adds the commands that run a process. What is heavy is
 imported inside the commands, so that `--help` and completion stay quick.
@@ -15,17 +15,20 @@ from taskrunner import __version__
 from taskrunner.cli.config import config
 from taskrunner.cli.explain import explain
 from taskrunner.cli.preview import preview
+from taskrunner.cli.redrive import redrive, retry
+from taskrunner.cli.shared import Connect, no_cluster
 from taskrunner.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What commands take from outside; tests pass a clock of their own."""
+    """What commands take from outside; tests pass their own."""
 
     clock: Clock
+    connect: Connect
 
 
-def build(clock: Clock) -> typer.Typer:
+def build(clock: Clock, connect: Connect = no_cluster) -> typer.Typer:
     """The application with its commands."""
     app = typer.Typer(
         name="taskrunner",
@@ -44,11 +47,13 @@ def build(clock: Clock) -> typer.Typer:
                          is_eager=True),
         ] = False,
     ) -> None:  # fmt: skip
-        context.obj = Shared(clock)
+        context.obj = Shared(clock, connect)
 
     app.command("preview")(preview)
     app.command("explain")(explain)
     app.command("config")(config)
+    app.command("redrive")(redrive)
+    app.command("retry")(retry)
     return app
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
@@ -12,12 +14,34 @@ import typer
 
 from taskrunner.domain.calendar_days import instant_at, to_local
 from taskrunner.domain.zones import Zone, ZoneError, load_zone
-from taskrunner.errors import Problem
+from taskrunner.errors import Problem, TaskrunnerError
+from taskrunner.ports import Api
 
+FAILED = 1
+"""Exit code for what a cluster did not do."""
 USAGE_ERROR = 2
 """Exit code for input that only an edit helps."""
 FIRST_YEAR, LAST_YEAR = 1971, 2198
 """Years in which all questions have an answer, whatever the zone (`zones.EARLIEST`, `LATEST`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open connection to a cluster."""
+
+    api: Api
+    namespace: str
+    """That of the kubeconfig's context: what a command without `--namespace` means."""
+
+
+Connect = Callable[[str, str], AbstractAsyncContextManager[Session]]
+"""Opens a session: (kubeconfig, context), either may be empty. Raises
+TaskrunnerError."""
+
+
+def no_cluster(kubeconfig: str, context: str) -> AbstractAsyncContextManager[Session]:
+    """For commands that are built without a way to a cluster."""
+    raise TaskrunnerError("There is no connection to a cluster here.")
 
 
 def fail(*messages: str) -> NoReturn:

@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from taskrunner.api.v1alpha1.names import LABEL_EXECUTION, LABEL_MANAGED_BY, MANAGER
+from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.observed import Execution, Job
 
 RECORDS_KEPT: Final = 1
 """Skip and Miss records kept per task; they never push out runs."""
 CANCELLED_KEPT: Final = 1
 """Cancelled runs kept per task; nothing went wrong with them, and nothing was done."""
+
+DEAD_LETTERS_KEPT: Final = 20
+"""Runs kept per task that have exhausted their retries, unless the operator is set otherwise. They
+wait for somebody, so they are counted apart from failures."""
+_DEAD: Final = "DeadLetter"
 
 MOST_AT_ONCE: Final = 100
 """Executions deleted by one call: with 56 characters a name, the address stays below the 8 KiB that
@@ -29,6 +35,7 @@ def expendable(
     succeeded: int,
     failed: int,
     decided_until: int,
+    dead_letters: int = DEAD_LETTERS_KEPT,
     ttl: int | None = None,
     now: float = 0,
 ) -> list[Execution]:
@@ -39,20 +46,32 @@ def expendable(
     (`decided_until`, the watermark in the task's status): a name freed earlier could be taken
     again by a leader that still believes its slot undecided.
     """
-    groups: dict[str, list[Execution]] = {"Succeeded": [], "Failed": [], "Cancelled": [], "": []}
+    limits = {
+        "Succeeded": succeeded,
+        "Failed": failed,
+        _DEAD: dead_letters,
+        "Cancelled": CANCELLED_KEPT,
+        "": RECORDS_KEPT,
+    }
+    groups: dict[str, list[Execution]] = {group: [] for group in limits}
     for execution in executions:
         if execution.terminal and not execution.deleting:
-            groups[execution.phase if execution.phase in groups else ""].append(execution)
-    limits = {"Succeeded": succeeded, "Failed": failed, "Cancelled": CANCELLED_KEPT}
+            group = _DEAD if is_dead_letter(execution) else execution.phase
+            groups[group if group in groups else ""].append(execution)
     found: list[Execution] = []
     for group, members in groups.items():
         members.sort(key=_age, reverse=True)
-        limit = limits.get(group, RECORDS_KEPT)
+        limit = limits[group]
         kept, beyond = members[:limit], members[limit:]
         if ttl is not None:
             beyond += [e for e in kept if _ended(e) + ttl <= now]
         found += [e for e in beyond if _freed(e, decided_until)]
     return sorted(found, key=_age)
+
+
+def is_dead_letter(execution: Execution) -> bool:
+    """It has exhausted its retries."""
+    return execution.reason == ExecutionReason.RETRIES_EXHAUSTED
 
 
 def next_expiry(executions: Iterable[Execution], ttl: int | None, now: float) -> int | None:

@@ -47,7 +47,10 @@ class History:
         launcher: Launcher,
         timetable: Timetable,
         progress: Callable[[str], Progress | None],
+        *,
+        dead_letters: int,
     ) -> None:
+        self._dead_letters = dead_letters
         self._api = api
         self._clock = clock
         self._store = store
@@ -160,6 +163,7 @@ class History:
             succeeded=task.successful_history_limit,
             failed=task.failed_history_limit,
             decided_until=progress.acknowledged,
+            dead_letters=self._dead_letters,
             ttl=task.ttl,
             now=now,
         )

@@ -20,6 +20,7 @@ import asyncio
 import logging
 from typing import Final
 
+from taskrunner.domain.history import DEAD_LETTERS_KEPT
 from taskrunner.domain.lifecycle import Wait
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
@@ -56,6 +57,7 @@ class Cycle:
         parallel: int,
         status_interval: float,
         default_retries: int = 0,
+        dead_letters: int = DEAD_LETTERS_KEPT,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -89,7 +91,13 @@ class Cycle:
         )
         self._reporter = Reporter(api)
         self._history = History(
-            api, clock, store, self._launcher, self._timetable, self._plans.progress
+            api,
+            clock,
+            store,
+            self._launcher,
+            self._timetable,
+            self._plans.progress,
+            dead_letters=dead_letters,
         )
         self._failures: dict[Key, int] = {}
         self._queue: WorkQueue | None = None

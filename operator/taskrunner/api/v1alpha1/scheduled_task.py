@@ -383,7 +383,8 @@ class ScheduledTaskSpec(SpecModel):
         1,
         ge=0,
         le=_INT32,
-        description="How many failed executions to keep, with their Jobs. Default: 1.",
+        description="How many failed executions to keep, with their Jobs; those that have exhausted"
+        " their retries are counted apart (SCHEDULER_DEAD_LETTER_LIMIT). Default: 1.",
         json_schema_extra=STORED,
         examples=[1],
     )
