@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from taskrunner.engine.agenda import Agenda
@@ -64,7 +63,8 @@ class Timetable:
         try:
             await asyncio.wait((sleeper, waiter), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for waiting in (sleeper, waiter):
-                waiting.cancel()
-                with suppress(asyncio.CancelledError):
-                    await waiting
+            sleeper.cancel()
+            waiter.cancel()
+            # Not one by one with their CancelledError suppressed: that would swallow our own when
+            # it comes just now, and the term would go on for ever.
+            await asyncio.gather(sleeper, waiter, return_exceptions=True)
