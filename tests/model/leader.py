@@ -14,7 +14,7 @@ from model.real import Decisions
 from model.rules import Rules
 from model.server import OK
 from model.state import RUN, Execution, Item, Job, Leader, Seen, State, Write, seeing
-from taskrunner.domain.lifecycle import Confirm, Finish, Launch, MarkRunning
+from taskrunner.domain.lifecycle import Confirm, Finish, Launch, MarkRunning, Retry
 
 
 class Move(NamedTuple):
@@ -28,7 +28,7 @@ class Move(NamedTuple):
 def listed(leader: Leader, state: State, decisions: Decisions) -> Leader:
     """The leader after a consistent LIST of everything, with all that it knew forgotten."""
     seen = tuple(Seen(slot.execution, slot.job) for slot in state.slots)
-    jobs = frozenset(slot.job.owner for slot in seen if slot.job is not None)
+    jobs = frozenset((slot.job.owner, slot.job.attempt) for slot in seen if slot.job is not None)
     begun = leader._replace(seen=seen, status=state.watermark, launched=jobs, plan=(), doubt=False)
     return begun._replace(
         role="acts", decided=decisions.begin(seen, state.watermark), acknowledged=state.watermark
@@ -103,31 +103,34 @@ class Moves:
     ) -> Iterator[Move]:
         if execution.decision == "" and leader.plan and leader.plan[0].slot == number:
             return  # It is about to write the decision.
-        launched = execution.uid in leader.launched
-        match self._decisions.step(number, execution, job, launched=launched):
-            case Launch():
-                yield self._write(
-                    leader, Write("Job", number, None, Job(execution.uid), leader.epoch)
-                )
-            case Confirm() as confirm:
+        tried = max(
+            (attempt for uid, attempt in leader.launched if uid == execution.uid), default=0
+        )
+        match self._decisions.step(number, execution, job, tried):
+            case Launch(attempt):
+                new = Job(execution.uid, attempt)
+                yield self._write(leader, Write("Job", number, None, new, leader.epoch))
+            case Confirm(attempt):
                 live = state.slot(number).job
-                if self._rules.live_get and live is not None:
+                if self._rules.live_get and live is not None and live.attempt == attempt:
+                    text = f"looks at the server: the Job of slot {number} is there"
                     found = seeing(leader, number, Seen(execution, live))
-                    yield Move(
-                        f"looks at the server: the Job of slot {number} is there",
-                        None,
-                        lambda _, __: found,
-                    )
+                    yield Move(text, None, lambda _, __: found)
                 else:
-                    phase = self._decisions.without_job(number, execution, confirm.attempt).phase
-                    yield self._patch(leader, number, execution, phase)
-            case MarkRunning():
-                yield self._patch(leader, number, execution, "Running")
+                    phase = self._decisions.without_job(number, execution, attempt).phase
+                    yield self._patch(leader, number, execution, phase, attempt)
+            case MarkRunning(attempt):
+                yield self._patch(leader, number, execution, "Running", attempt)
+            case Retry(attempt):
+                yield self._patch(leader, number, execution, "Retrying", attempt)
             case Finish(phase):
-                yield self._patch(leader, number, execution, phase)
+                attempt = execution.attempt if job is None else job.attempt
+                yield self._patch(leader, number, execution, phase, attempt)
 
-    def _patch(self, leader: Leader, number: int, execution: Execution, phase: str) -> Move:
-        new = execution._replace(phase=phase, attempt=1)
+    def _patch(
+        self, leader: Leader, number: int, execution: Execution, phase: str, attempt: int
+    ) -> Move:
+        new = execution._replace(phase=phase, attempt=attempt)
         return self._write(leader, Write("execution", number, execution, new, leader.epoch))
 
     # --- answers ---------------------------------------------------------------------------------
@@ -152,7 +155,9 @@ def _told(leader: Leader, write: Write, answer: str, server: State) -> Leader:
         if write.kind == "execution":
             known = seeing(leader, write.slot, Seen(slot.execution, seen.job))
             return advance(known)
-        return seeing(leader, write.slot, Seen(seen.execution, slot.job))
+        assert isinstance(write.new, Job)
+        job = slot.job and slot.job._replace(attempt=write.new.attempt)  # So its name says.
+        return seeing(leader, write.slot, Seen(seen.execution, job))
     if write.new is None:
         gone = answer in (OK, "not found")
         return seeing(leader, write.slot, Seen(None, seen.job)) if gone else leader
@@ -181,9 +186,9 @@ def describe(write: Write) -> str:
     if write.kind == "task":
         return f"PATCH task status: decided until {new}"
     if write.kind == "Shard":
-        return f"PUT Shard: epoch {new}"
+        return f"PUT Shard: epoch {new}" if new != old else "PUT Shard: released"
     if isinstance(new, Job):
-        return f"POST Job of slot {write.slot}"
+        return f"POST Job {write.slot}-{new.attempt}"
     if not isinstance(new, Execution):
         return f"DELETE execution {write.slot}, beyond the history limit"
     said = words(Item(new.decision, write.slot, new.first)) if new.decision else "no decision yet"

@@ -18,6 +18,8 @@ from taskrunner.domain import history, lifecycle, observed
 from taskrunner.domain.compile import CompiledTask, compile_task
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.naming import execution_name, job_name
+from taskrunner.domain.policy import POLICY_ANNOTATION, RunPolicy, policy_text
+from taskrunner.domain.retry import RetryRule
 from taskrunner.engine import progress
 from taskrunner.engine.store import TaskState
 
@@ -35,6 +37,7 @@ class Scope(NamedTuple):
     slots: int = 2
     policy: Literal["Allow", "Forbid"] = "Allow"
     catch_up: Literal["Last", "All"] = "Last"
+    retries: int = 0
 
 
 class Decisions:
@@ -51,7 +54,8 @@ class Decisions:
             lambda seen, status: _expendable(seen, status if freed_late else until)
         )
         """The slots whose executions go next."""
-        self.step = cache(_step)
+        policy = policy_text(RunPolicy(RetryRule(max_retries=scope.retries)))
+        self.step = cache(lambda *seen: _step(policy, *seen))
         """The one next thing to do for a run."""
 
     def without_job(self, slot: int, execution: Execution, attempt: int) -> lifecycle.Finish:
@@ -80,10 +84,12 @@ def _item(item: deciding.SlotDecision) -> Item:
     return Item(item.decision, last, first)
 
 
-def _step(slot: int, execution: Execution, job: Job | None, *, launched: bool) -> lifecycle.Step:
+def _step(
+    policy: str, slot: int, execution: Execution, job: Job | None, launched: int
+) -> lifecycle.Step:
     return lifecycle.next_step(
         _observed(slot, execution),
-        None if job is None else _job(slot, job),
+        None if job is None else _job(slot, job, policy),
         launched=launched,
         task_alive=True,
         now=_at(slot) + _LATER,
@@ -122,7 +128,11 @@ def _observed(slot: int, execution: Execution) -> observed.Execution:
     """By way of the object, as a watch delivers it."""
     at = format_instant(_at(slot))
     decision = {"type": execution.decision} if execution.decision else {}
+    ended = {"completionTime": at} if execution.phase == "Retrying" else {}
     status: dict[str, Any] = {"phase": execution.phase, "attempt": execution.attempt}
+    if execution.attempt:
+        latest = {"number": execution.attempt, "startTime": at, **ended}
+        status |= {"startTime": at, "attempts": [latest], "nextRetryTime": at}
     return observed.execution_from(
         {
             "metadata": _metadata(
@@ -132,17 +142,21 @@ def _observed(slot: int, execution: Execution) -> observed.Execution:
                 "taskRef": {"name": "task"}, "type": "Scheduled", "scheduledTime": at,
                 "decision": decision,
             },
-            "status": status | ({"startTime": at} if execution.attempt else {}),
+            "status": status,
         }
     )  # fmt: skip
 
 
-def _job(slot: int, job: Job) -> observed.Job:
+def _job(slot: int, job: Job, policy: str) -> observed.Job:
     name, at = execution_name("task", _at(slot)), format_instant(_at(slot))
-    done = {"type": "Complete", "status": "True", "lastTransitionTime": at}
-    status = {"conditions": [done]} if job.done else {"ready": 1}
-    meta = _metadata(job_name(name, 1), 1, "TaskExecution", str(job.owner))
-    return observed.job_from({"metadata": meta, "status": {"startTime": at, **status}})
+    kinds = {"completed": "Complete", "failed": "Failed"}
+    status: dict[str, Any] = {"startTime": at, "ready": 1}
+    if job.outcome:  # Its pods are watched apart, and nothing was seen of them.
+        end = {"type": kinds[job.outcome], "status": "True", "lastTransitionTime": at}
+        status = {"startTime": at, "conditions": [end]}
+    meta = _metadata(job_name(name, job.attempt), 1, "TaskExecution", str(job.owner))
+    meta["annotations"] = {POLICY_ANNOTATION: policy}
+    return observed.job_from({"metadata": meta, "status": status})
 
 
 def _metadata(name: str, uid: int, owner: str, owner_uid: str) -> dict[str, Any]:

@@ -28,6 +28,11 @@ class Rules:
     """A leader whose watermark is behind the status does not report it."""
     raise_again: bool = True
     """A holder of the Lease whose epoch is not the shard's any more takes over anew."""
+    attempt_in_name: bool = True
+    """A Job's name carries the number of the attempt."""
+    released_clean: bool = True
+    """A leader that leaves marks its epoch as released, which spares the next one the wait, only
+    after it has had an answer to all that it created."""
     look_after_silence: bool = True
     """After a POST without an answer the executions are read live before the task is planned."""
 

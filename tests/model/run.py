@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Final
 
 from model.explore import Step
 from model.leader import Moves, advance, describe, listed
 from model.real import Decisions, Scope
 from model.rules import Rules
 from model.server import OK, ApiServer
-from model.state import Job, Leader, Seen, Slot, State, Write, seeing
+from model.state import Leader, Seen, Slot, State, Write, seeing
 
-Fault = Literal[
-    "kill", "stop", "silence", "deleted execution", "deleted Job", "deleted Lease", "blind"
-]
-FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
+OF_A_LEADER: Final = frozenset(("kill", "stop", "hand-over", "silence", "blind"))
+OF_OTHERS: Final = frozenset(("deleted execution", "deleted Job", "deleted Lease"))
+FAULTS: Final = OF_A_LEADER | OF_OTHERS
 """kill: a leader's process ends. stop: it is stopped for longer than its Lease, and what it had
-prepared may still be sent. silence: a write is done, and its answer lost. deleted …: by somebody
-else. blind: a cache loses a Job that is there (its label was taken off, say)."""
+prepared may still be sent. hand-over: it ends in good order. silence: a write is done, and its
+answer lost. deleted …: by somebody else; that of a Lease counts twice, as two may act then. blind:
+a cache loses a Job that is there (its label was taken off, say)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunModel:
     scope: Scope
     faults: int
     """How many, of all kinds together."""
-    kinds: frozenset[Fault] = frozenset(FAULTS)
+    kinds: frozenset[str] = FAULTS
     rules: Rules = field(default_factory=Rules)
     overrun: int = 3
     """Moves of a leader after its Lease was deleted, before it notices."""
@@ -74,7 +74,8 @@ class RunModel:
         if acting:
             return not all(_knows(leader, number, slot) for leader in acting)
         if slot.execution is not None:
-            return slot.execution.untold and slot.job is None
+            told = slot.execution.attempt if slot.job is None else slot.job.attempt
+            return slot.execution.untold and slot.jobs > told
         objects = tuple(Seen(slot.execution, slot.job) for slot in state.slots)
         return self._decisions.begin(objects, state.watermark) < number
 
@@ -138,9 +139,12 @@ class RunModel:
             yield Step("server", f"the fence follows to epoch {state.epoch}", followed)
         for number, slot in enumerate(state.slots, start=1):
             job = slot.job
-            if job is not None and not job.done:
-                done = state.with_slot(number, slot._replace(job=Job(job.owner, done=True)))
+            if job is not None and not job.outcome:
+                done = state.with_slot(number, slot._replace(job=job._replace(outcome="completed")))
                 yield Step("cluster", f"the Job of slot {number} completes", done)
+                if self.scope.retries:
+                    bad = state.with_slot(number, slot._replace(job=job._replace(outcome="failed")))
+                    yield Step("cluster", f"the Job of slot {number} fails", bad)
             if job is not None and (slot.execution is None or slot.execution.uid != job.owner):
                 gone = state.with_slot(number, slot._replace(job=None))
                 yield Step("cluster", f"collects the Job of slot {number}: its owner is gone", gone)
@@ -157,9 +161,11 @@ class RunModel:
         if leader.role == "holds" and rules.fence:
             write = _raise(state)
             after, _ = self._server.commit(state, write)
-            raised = leader._replace(role="raised", epoch=after.epoch)
+            raised = leader._replace(role="raised", epoch=after.epoch, settled=state.released)
             yield _step(after, leader, describe(write), raised)
-        elif leader.role != "acts" and (state.fence >= leader.epoch or not rules.settle):
+        elif leader.role != "acts" and (
+            state.fence >= leader.epoch or leader.settled or not rules.settle
+        ):
             begun = listed(leader, state, self._decisions)
             yield _step(state, leader, "LISTs, and begins to act", begun)
         elif leader.epoch != state.epoch and leader.lease and rules.fence and rules.raise_again:
@@ -186,29 +192,35 @@ class RunModel:
 
     def _faults_of(self, state: State, leader: Leader) -> Iterator[Step[State]]:
         kinds, writes = self.kinds, self._prepared(state, leader)
-        if "kill" in kinds:
-            yield _step(state, leader, "is killed; its Lease expires", None)
-        if "stop" in kinds:
-            held = "; ".join(sorted(describe(write) for write in writes)) or "nothing"
-            late = state._replace(late=state.late | writes)
-            yield _step(late, leader, f"is stopped; its Lease expires; prepared: {held}", None)
+        yield from self._endings(state, leader, writes)
         if "deleted Lease" in kinds and leader.lease and state.faults > 1:
             gone = state._replace(faults=state.faults - 1)
             gone = gone.with_leader(leader, leader._replace(lease=False, left=self.overrun))
             yield Step("somebody", f"deletes the Lease of {_name(leader)}", gone)
-        if leader.role != "acts":
-            return
-        if "silence" in kinds:
-            for write in writes:
-                after, answer = self._server.commit(state, write)
-                if answer == OK:
-                    text = f"{describe(write)}, and hears no answer"
-                    yield _step(after, leader, text, self._silent(leader, write))
-        if "blind" in kinds:
-            for number, seen in enumerate(leader.seen, start=1):
-                if seen.job is not None:
-                    lost = seeing(leader, number, Seen(seen.execution))
-                    yield _step(state, leader, f"loses the Job of slot {number} in its cache", lost)
+        for write in writes if "silence" in kinds and leader.role == "acts" else ():
+            after, answer = self._server.commit(state, write)
+            if answer == OK:
+                text = f"{describe(write)}, and hears no answer"
+                yield _step(after, leader, text, self._silent(leader, write))
+        for number, seen in enumerate(leader.seen if "blind" in kinds else (), start=1):
+            if seen.job is not None:
+                lost = seeing(leader, number, Seen(seen.execution))
+                yield _step(state, leader, f"loses the Job of slot {number} in its cache", lost)
+
+    def _endings(
+        self, state: State, leader: Leader, writes: frozenset[Write]
+    ) -> Iterator[Step[State]]:
+        late = state._replace(late=state.late | writes)
+        if "kill" in self.kinds:
+            yield _step(state, leader, "is killed; its Lease expires", None)
+        if "stop" in self.kinds:
+            held = "; ".join(sorted(describe(write) for write in writes)) or "nothing"
+            yield _step(late, leader, f"is stopped; its Lease expires; prepared: {held}", None)
+        fenced = self.rules.fence and leader.epoch == state.epoch
+        if "hand-over" in self.kinds and leader.role == "acts" and fenced:
+            write = Write("Shard", 0, state.epoch, state.epoch, leader.epoch)
+            left, _ = self._server.commit(state if self.rules.released_clean else late, write)
+            yield _step(left, leader, f"{describe(write)}, and gives its Lease back", None)
 
     def _prepared(self, state: State, leader: Leader) -> frozenset[Write]:
         """What may be on its way: a write of each worker."""
@@ -261,7 +273,8 @@ def _knows(leader: Leader, number: int, slot: Slot) -> bool:
     execution = leader.seen[number - 1].execution
     if execution is None:
         return leader.decided >= number
-    return not (execution.untold and slot.jobs) or execution.uid in leader.launched
+    unseen = execution.untold and slot.jobs > execution.attempt
+    return not unseen or (execution.uid, slot.jobs) in leader.launched
 
 
 def _shown(slot: Slot) -> str:
@@ -269,5 +282,5 @@ def _shown(slot: Slot) -> str:
     said = "no execution" if execution is None else f"{execution.decision or 'undecided'}"
     if execution is not None and execution.phase:
         said += f" {execution.phase}"
-    has = "no Job" if job is None else "Job done" if job.done else "Job active"
+    has = "no Job" if job is None else f"Job {job.outcome or 'active'}"
     return f"({said}, {has})"

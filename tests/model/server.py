@@ -17,7 +17,7 @@ class ApiServer:
 
     def commit(self, state: State, write: Write) -> tuple[State, str]:
         """The write reaches the server: the state after it, and the answer."""
-        present = _present(state, write)
+        present = self._present(state, write)
         if write.old is None:
             if write.kind in ("execution", "Job") and self._fenced(state, write):
                 return state, "refused by the fence"
@@ -36,15 +36,30 @@ class ApiServer:
                 return _task(state, write), OK
             case "Shard":
                 assert isinstance(write.new, int)
-                return state._replace(epoch=write.new), OK
+                return state._replace(epoch=write.new, released=write.new == state.epoch), OK
 
     def hopeless(self, state: State, write: Write) -> bool:
         """Whether the server will refuse the write from now on. (Epochs only grow, and a version
         that is gone does not come back.)"""
         if write.old is None:
             return self._fenced(state, write) and write.epoch < state.fence
-        present = _present(state, write)
+        present = self._present(state, write)
         return present is None or not self._matches(write, present)
+
+    def _present(self, state: State, write: Write) -> Execution | Job | int | None:
+        """What has the name, or is to be changed."""
+        match write.kind:
+            case "execution":
+                return state.slot(write.slot).execution
+            case "Job":
+                job = state.slot(write.slot).job
+                assert isinstance(write.new, Job)
+                later = job is not None and job.attempt < write.new.attempt
+                return None if later and self._rules.attempt_in_name else job
+            case "task":
+                return state.watermark
+            case "Shard":
+                return state.epoch
 
     def _fenced(self, state: State, write: Write) -> bool:
         return self._rules.fence and write.epoch != state.fence
@@ -75,15 +90,17 @@ class ApiServer:
         new = before._replace(phase=new.phase, attempt=new.attempt)
         if before.phase in TERMINAL and new.phase != before.phase:
             broken = f"The run of slot {write.slot} was {before.phase}, and is now {new.phase}."
-        elif new.phase == "Failed" and slot.job is not None and slot.job.owner == new.uid:
+        elif new.phase == "Failed" and slot.job is not None and _good(slot.job, new):
             broken = f"The run of slot {write.slot} is recorded as Failed, but its Job is there."
+        elif new.attempt > slot.jobs:
+            broken = f"Attempt {new.attempt} of slot {write.slot} is recorded, but had no Job."
         return _breaking(state.with_slot(write.slot, slot._replace(execution=new)), broken, slot)
 
     def _job(self, state: State, write: Write) -> State:
         slot, broken = state.slot(write.slot), ""
         assert isinstance(write.new, Job)
-        if slot.jobs:
-            broken = f"Slot {write.slot} gets a second Job."
+        if slot.jobs >= write.new.attempt:
+            broken = f"Slot {write.slot} gets a second Job for attempt {write.new.attempt}."
         elif slot.fate == NOT:
             broken = f"Slot {write.slot} gets a Job, and was announced as skipped or missed."
         elif self._forbid and any(_runs(other) for other in state.slots):
@@ -120,21 +137,13 @@ def _announced(state: State, number: int, execution: Execution) -> State:
     return state
 
 
-def _present(state: State, write: Write) -> Execution | Job | int | None:
-    match write.kind:
-        case "execution":
-            return state.slot(write.slot).execution
-        case "Job":
-            return state.slot(write.slot).job
-        case "task":
-            return state.watermark
-        case "Shard":
-            return state.epoch
+def _good(job: Job, execution: Execution) -> bool:
+    return job.owner == execution.uid and job.outcome != "failed"
 
 
 def _runs(slot: Slot) -> bool:
     execution, job = slot.execution, slot.job
-    if execution is None or job is None or job.done or slot.excepted:
+    if execution is None or job is None or job.outcome or slot.excepted:
         return False
     return job.owner == execution.uid and execution.active
 

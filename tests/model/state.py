@@ -24,6 +24,7 @@ class Execution(NamedTuple):
     """First slot of the range that a record stands for."""
     phase: str = ""
     attempt: int = 0
+    """The latest that is recorded."""
 
     @property
     def active(self) -> bool:
@@ -31,14 +32,15 @@ class Execution(NamedTuple):
 
     @property
     def untold(self) -> bool:
-        """Nothing in it tells whether its Job was created."""
-        return self.active and not self.attempt
+        """Nothing in it tells whether the Job of the next attempt was created."""
+        return self.active and (not self.attempt or self.phase == "Retrying")
 
 
 class Job(NamedTuple):
     owner: int
     """uid of the execution."""
-    done: bool = False
+    attempt: int = 1
+    outcome: Literal["", "completed", "failed"] = ""
 
 
 class Slot(NamedTuple):
@@ -46,6 +48,7 @@ class Slot(NamedTuple):
 
     execution: Execution | None = None
     job: Job | None = None
+    """Of the latest attempt."""
     fate: str = ""
     """What was announced first: Run or Not."""
     names: int = 0
@@ -113,8 +116,10 @@ class Leader(NamedTuple):
     """The watermark once they are."""
     doubt: bool = False
     """A POST of an execution had no answer."""
-    launched: frozenset[int] = frozenset()
-    """uids of executions whose Job was seen."""
+    launched: frozenset[tuple[int, int]] = frozenset()
+    """uids of executions and attempts whose Job was seen."""
+    settled: bool = False
+    """The epoch before was released: there is nothing to wait for."""
 
 
 class State(NamedTuple):
@@ -128,6 +133,8 @@ class State(NamedTuple):
     """In the Shard."""
     fence: int = 0
     """The epoch that admission goes by; it follows."""
+    released: bool = False
+    """In the Shard: nothing of the epoch is under way any more."""
     leaders: tuple[Leader, ...] = ()
     """The last holds the Lease, or nobody does."""
     terms: int = 0
@@ -153,9 +160,9 @@ def seeing(leader: Leader, number: int, seen: Seen) -> Leader:
     before = leader.seen[number - 1]
     launched = leader.launched
     if seen.job is not None:
-        launched |= {seen.job.owner}
+        launched |= {(seen.job.owner, seen.job.attempt)}
     gone = before.execution
     if gone is not None and (seen.execution is None or seen.execution.uid != gone.uid):
-        launched -= {gone.uid}
+        launched = frozenset(pair for pair in launched if pair[0] != gone.uid)
     cache = (*leader.seen[: number - 1], seen, *leader.seen[number:])
     return leader._replace(seen=cache, launched=launched)

@@ -24,6 +24,8 @@ SHOWS = {
     "decision_in_post": "is lost",
     "freed_late": "a second Job",
     "roll_forward": "was decided to run, and now not to run",
+    "attempt_in_name": "Attempt 2 of slot 1 is recorded, but had no Job",
+    "released_clean": "was decided to run, and now not to run",
     "live_get": "recorded as Failed, but its Job is there",
     "versioned": "was Succeeded, and is now Running",
     "only_forward": "The watermark goes back",
