@@ -401,3 +401,31 @@ async def test_a_run_by_hand_created_before_its_task_runs(world: World) -> None:
     story.edit(jobTemplate=TEMPLATE)
     await world.clock.advance(30)
     assert list(world.jobs()) == ["now-1"]
+
+
+def skip(story: Story) -> None:
+    """What a person would create to skip the slot 160."""
+    spec = {
+        "taskRef": {"name": "s"},
+        "type": "Scheduled",
+        "decision": {"type": "Skip", "reason": "Requested", "message": "Release day."},
+        "scheduledTime": format_instant(START + 160),
+    }
+    body = {"metadata": {"name": f"s-{START + 160}"}, "spec": spec}
+    story.world.server.create(TASK_EXECUTIONS, NS, body)
+
+
+async def test_a_slot_that_somebody_has_taken_with_a_skip_does_not_run(world: World) -> None:
+    """The name of a slot is its lock, whoever takes it first (docs/adr/0010)."""
+
+    await tell(world, MINUTELY, [(60, skip)], 230)
+    assert world.started("s") == [40, 100, 220]
+    assert (160, "Skip", "Skipped") in world.decisions("s")
+
+
+async def test_a_skip_can_be_taken_back_before_its_slot(world: World) -> None:
+    def take_back(story: Story) -> None:
+        story.world.server.delete(TASK_EXECUTIONS, NS, f"s-{START + 160}")
+
+    await tell(world, MINUTELY, [(60, skip), (90, take_back)], 230)
+    assert world.started("s") == [40, 100, 160, 220]

@@ -205,7 +205,7 @@ class Plans:
             started=progress.started,
             suspended=progress.suspended,
             busy_until=max(ends, default=0),
-            streak=_streak(state),
+            streak=_streak(state, progress.watermark),
         )
 
     def _report_now(self, state: TaskState) -> None:
@@ -217,10 +217,10 @@ class Plans:
             self._timetable.forget(Key(subject, task_key))
 
 
-def _streak(state: TaskState) -> Streak | None:
+def _streak(state: TaskState, watermark: int) -> Streak | None:
     """The record of slots skipped in a row, when the decided slots end with one."""
     slots = (e for e in state.executions.values() if e.type == "Scheduled")
-    mine = [e for e in slots if e.owner_uid == state.uid]
+    mine = [e for e in slots if e.owner_uid == state.uid and e.decided_at <= watermark]
     last = max(mine, key=lambda e: (e.decided_at, e.is_run, e.nominal), default=None)
     if last is None or last.decision != "Skip":
         return None
