@@ -269,7 +269,7 @@ async def _restart_api_server(field: Field) -> None:
     await asyncio.to_thread(server.kill)
     await asyncio.sleep(field.between(0.2, 2))
     await asyncio.to_thread(server.start)
-    await asyncio.to_thread(field.cluster.wait_ready, 60)
+    await asyncio.to_thread(field.cluster.wait_ready, 180)
 
 
 def _apply(cluster: Cluster, manifest: dict[str, Any]) -> None:
