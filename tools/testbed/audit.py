@@ -19,6 +19,8 @@ rules:
 - level: Metadata
 """
 
+_BEGIN = b'{"kind":"Event",'
+
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 """The verbs that change something."""
 
@@ -48,7 +50,7 @@ def read_events(
         for line in file:
             if not line.endswith(b"\n"):
                 return  # still being written; the next reading gets it whole
-            event: dict[str, Any] = json.loads(line)
+            event = _event(line)
             if user is not None and event["user"].get("username") != user:
                 continue
             if user_agent is not None and not event.get("userAgent", "").startswith(user_agent):
@@ -56,6 +58,13 @@ def read_events(
             if writes and event["verb"] not in WRITES:
                 continue
             yield event
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """The event of a line, or the last one: a server that was killed in mid-line leaves its piece in
+    front of the first event of the next."""
+    event: dict[str, Any] = json.loads(line[line.rindex(_BEGIN) :])
+    return event
 
 
 def size(log: Path) -> int:
