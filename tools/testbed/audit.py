@@ -61,8 +61,8 @@ def read_events(
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """The event of a line, or the last one: a server that was killed in mid-line leaves its piece in
-    front of the first event of the next."""
+    """The last event of a line: a server that was killed while it wrote leaves a piece of a line in
+    front of what the next one writes first."""
     event: dict[str, Any] = json.loads(line[line.rindex(_BEGIN) :])
     return event
 
