@@ -456,3 +456,42 @@ def test_a_pod_that_is_being_deleted_waits_for_nothing() -> None:
     going = pod("image-pull", deletionTimestamp="2030-01-01T00:00:00Z")
     assert facts([going]).problem is None
     assert facts([going]).pods_left == 1
+
+
+YEAR_0 = "0000-01-01T00:00:00Z"
+"""Kubernetes takes it."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deprecatedFirstTimestamp": YEAR_0, "deprecatedLastTimestamp": YEAR_0},
+        {"deprecatedFirstTimestamp": None, "eventTime": YEAR_0, "series": {"lastObservedTime": ""}},
+        {"regarding": {"kind": "Job", "uid": "u"}},
+        {"regarding": {}},
+        {"note": ""},
+    ],
+)
+def test_an_event_that_anybody_may_have_written_stops_nothing(change: Json) -> None:
+    seen = Seen()
+    seen.notices.synced([slim_notice(GOLDEN["events"]["quota"][0] | change)], 1)
+    for notice in seen.store.pods.notices.values():
+        created = parse_instant(GOLDEN["events"]["quota"][0]["metadata"]["creationTimestamp"])
+        assert notice.first == created
+
+
+def test_a_pod_with_times_that_are_none_stops_nothing() -> None:
+    obj = dict(GOLDEN["pods"]["exit-3"])
+    ended = {"exitCode": 3, "startedAt": YEAR_0, "finishedAt": None}
+    status = {
+        "phase": "Failed",
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": YEAR_0}],
+        "containerStatuses": [{"name": "main", "state": {"terminated": ended}}],
+    }
+    assert facts([pod_from(obj | {"status": status})]).exit_code == 3
+
+
+@pytest.mark.parametrize("status", [None, {}, {"phase": "Pending", "containerStatuses": None}])
+def test_a_pod_that_says_nothing_yet_is_followed(status: Json | None) -> None:
+    found = facts([pod_from(GOLDEN["pods"]["exit-3"] | {"status": status})])
+    assert (found.pods_left, found.exit_code, found.problem) == (1, None, None)

@@ -108,10 +108,10 @@ def pod_from(obj: Mapping[str, Any]) -> Pod:
         holds = condition["status"] == "True"
         if condition["type"] == "PodScheduled":
             if holds:
-                scheduled = _instant(condition.get("lastTransitionTime"))
+                scheduled = instant_or_none(condition.get("lastTransitionTime"))
             elif condition.get("reason") == "Unschedulable":
                 unschedulable = condition.get("message", "")
-                unschedulable_since = _instant(condition.get("lastTransitionTime"))
+                unschedulable_since = instant_or_none(condition.get("lastTransitionTime"))
         elif condition["type"] == "PodReadyToStartContainers":
             mounted = holds
         elif condition["type"] == "DisruptionTarget" and holds:
@@ -199,13 +199,19 @@ def _container(name: str, init: bool, status: Mapping[str, Any]) -> Container:
         waiting=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         image=status.get("image", "") if waiting else "",
-        started=_instant(ended.get("startedAt")) or _instant(running.get("startedAt")),
-        finished=_instant(ended.get("finishedAt")),
+        started=instant_or_none(ended.get("startedAt"))
+        or instant_or_none(running.get("startedAt")),
+        finished=instant_or_none(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
         reason=ended.get("reason", ""),
         result=tail(ended.get("message", "")),
     )
 
 
-def _instant(text: str | None) -> int | None:
-    return parse_instant(text) if text else None
+def instant_or_none(text: str | None) -> int | None:
+    """A time that others have written. Kubernetes takes the year 0, Python knows none: whoever may
+    write an event or a pod's status must not be able to stop the watch with it."""
+    try:
+        return parse_instant(text) if text else None
+    except ValueError:
+        return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.pod_problems import Notice
-from taskrunner.domain.pods import Pod, pod_from
+from taskrunner.domain.pods import Pod, instant_or_none, pod_from
 from taskrunner.engine.store import Store
 from taskrunner.engine.work import Key
 from taskrunner.ports import EventType, Obj
@@ -80,9 +80,9 @@ class NoticeSink:
         uid = about.get("uid", "")
         if event == "DELETED" or not uid:
             return
-        if about["kind"] == "Job":
+        if about.get("kind") == "Job":
             # Whether it is one of ours is known to who is asked for the execution of that name.
-            key = f"{about.get('namespace', '')}/{about['name'].rpartition('-')[0]}"
+            key = f"{about.get('namespace', '')}/{about.get('name', '').rpartition('-')[0]}"
         else:
             key = self._pods.execution_of(uid)
         if key:
@@ -101,8 +101,15 @@ def slim_notice(obj: Obj) -> Obj:
 
 
 def _notice(uid: str, obj: Obj) -> Notice:
-    created = obj["metadata"]["creationTimestamp"]
-    first = obj.get("deprecatedFirstTimestamp") or obj.get("eventTime") or created
-    series: dict[str, Any] = obj.get("series") or {}
-    last = series.get("lastObservedTime") or obj.get("deprecatedLastTimestamp") or first
-    return Notice(uid, obj.get("note", ""), parse_instant(first), parse_instant(last))
+    series: Obj = obj.get("series") or {}
+    first = _time(obj.get("deprecatedFirstTimestamp"), obj.get("eventTime"), obj)
+    last = _time(series.get("lastObservedTime"), obj.get("deprecatedLastTimestamp"), obj)
+    return Notice(uid, obj.get("note", ""), first, max(first, last))
+
+
+def _time(one: str | None, other: str | None, obj: Obj) -> int:
+    """The first of these that is a time, else when the event was created."""
+    found = instant_or_none(one)
+    if found is None:
+        found = instant_or_none(other)
+    return parse_instant(obj["metadata"]["creationTimestamp"]) if found is None else found
