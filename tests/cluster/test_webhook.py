@@ -559,6 +559,7 @@ def test_no_request_fails_while_two_replicas_renew_their_certificates(
         # Three certificates: the second renewal is one of a renewed certificate.
         await asyncio.wait_for(renewals(prepared, replicas, 3), 60)
         posting.cancel()
+        await asyncio.wait((posting,))  # Its connection is closed then.
 
     asyncio.run(main())
     said = replicas[0].said + replicas[1].said

@@ -81,6 +81,20 @@ async def test_arguments_that_do_not_fit_fail_the_run_before_anything_starts(
     assert world.server.objects(LEASES) == {}
 
 
+async def test_what_fitted_when_it_was_asked_for_is_looked_at_again_at_the_start(
+    world: World,
+) -> None:
+    world.apply("manual", parameters=[SUITE])
+    later = format_instant(START + 30)
+    world.run_by_hand("by-hand", "manual", arguments={"SUITE": "full"}, notBefore=later)
+    await world.clock.advance(10)
+    world.apply("manual", parameters=[{**SUITE, "enum": ["smoke", "soak"]}])
+    await world.clock.advance(25)
+    status = world.server.get(TASK_EXECUTIONS, NS, "by-hand")["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidArguments")
+    assert status["message"].endswith("Write smoke or soak.")
+
+
 async def test_a_slot_keeps_who_asked_for_the_task(world: World) -> None:
     annotated = {"name": "hello", "annotations": {ANNOTATION_REQUESTED_BY: "jane"}}
     spec = {"jobTemplate": TEMPLATE, "schedule": "* * * * *"}
