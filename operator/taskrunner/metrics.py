@@ -34,6 +34,12 @@ class Metrics:
             ["phase"],
             registry=self.registry,
         )
+        self.retries = Counter(
+            "taskrunner_retries_total",
+            "Attempts that failed and are repeated, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.api_calls = Counter(
             "taskrunner_api_calls_total",
             "Calls to the API server, by verb, resource and HTTP code (0: no answer).",

@@ -221,7 +221,7 @@ def job_deleted(execution: Execution, attempt: int) -> Finish:
     """The outcome of an attempt whose Job somebody else deleted. It is never created again, nor
     retried: to delete the Job is how people end a run of it."""
     recorded = next((a for a in execution.attempts if a.number == attempt), None)
-    started = recorded.started if recorded is not None else execution.started
+    started = recorded.started if recorded is not None else None
     return Finish(
         "Failed",
         ExecutionReason.JOB_DELETED,

@@ -283,6 +283,7 @@ class Runs:
         facts = self._store.pods.facts(self._store.job_of(execution))
         status = retrying_status(execution, retry, start, facts)
         await self._launcher.write_status(execution, status)
+        self._metrics.retries.labels(retry.reason).inc()
         self._events.record(
             _reference(execution), kind="Warning", reason=retry.reason, message=retry.message
         )
