@@ -63,8 +63,8 @@ class Timetable:
         try:
             await asyncio.wait((sleeper, waiter), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleeper.cancel()
-            waiter.cancel()
-            # Not one by one with their CancelledError suppressed: that would swallow our own when
-            # it comes just now, and the term would go on for ever.
-            await asyncio.gather(sleeper, waiter, return_exceptions=True)
+            for waiting in (sleeper, waiter):
+                waiting.cancel()
+                # Not awaited itself, its CancelledError suppressed: that would swallow our own
+                # when it comes just now, and the term would go on for ever.
+                await asyncio.wait({waiting})
