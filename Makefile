@@ -92,6 +92,10 @@ run: setup  ## Install the CRDs and the fence, and run the operator against the 
 bench: setup  ## Run the benchmarks and compare them with bench/limits.yaml.
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: fence-attack
+fence-attack: setup  ## Take shards over 1,000 times under fire from the holder before (about 15 minutes).
+	@$(PY) -m fence_attack $(ARGS)
+
 .PHONY: fuzz
 fuzz: setup  ## Look ten minutes for input that the planning core cannot take.
 	@PYTHONPATH=tests:$(PYTHONPATH) $(PY) -m fuzz $(ARGS)

@@ -65,7 +65,9 @@ class Team:
         for replica in self.replicas:
             replica.stop()
         for obj in fence_for(self.cluster.kubectl, self.name, watch_namespace=self.name):
-            self.cluster.kubectl("delete", obj["kind"], obj["metadata"]["name"])
+            self.cluster.kubectl(
+                "delete", "--ignore-not-found", obj["kind"], obj["metadata"]["name"]
+            )
         self.cluster.kubectl("delete", "namespace", self.name, "--wait=false")
 
     def logs(self) -> str:

@@ -80,6 +80,16 @@ class Metrics:
         self.terms = Counter(
             "taskrunner_terms_total", "Terms begun.", ["shard"], registry=self.registry
         )
+        self.clock_skew = Gauge(
+            "taskrunner_clock_skew_seconds",
+            "Local wall clock minus the API server's, as far as it is certain.",
+            registry=self.registry,
+        )
+        self.clock_trusted = Gauge(
+            "taskrunner_clock_trusted",
+            "1 while the wall clock is believed; while it is not, this replica does not act.",
+            registry=self.registry,
+        )
         self.tasks = Gauge("taskrunner_tasks", "ScheduledTasks known.", registry=self.registry)
         self.agenda = Gauge(
             "taskrunner_agenda_entries", "Instants being waited for.", registry=self.registry

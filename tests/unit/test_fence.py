@@ -251,6 +251,7 @@ async def test_a_shard_that_is_missing_is_made(world: World) -> None:
     turn = await world.fence.raise_epoch(Lease())
     assert turn.text == world.epoch == "b/1"
     assert not turn.settled
+    assert world.fence.shard_object == world.shard
 
 
 async def test_each_holder_shuts_the_one_before_out(world: World) -> None:

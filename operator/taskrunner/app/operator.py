@@ -16,6 +16,7 @@ from typing import Final
 import kopf
 
 from taskrunner.api.v1alpha1 import names
+from taskrunner.api.v1alpha1.names import shard_object
 from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
 from taskrunner.engine.admit import CalendarSink, TaskSink
@@ -27,6 +28,7 @@ from taskrunner.errors import ApiError, NotFound
 from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
+from taskrunner.kube.clock_guard import ClockGuard
 from taskrunner.kube.config import Connection
 from taskrunner.kube.events import EventRecorder
 from taskrunner.kube.probes import serve_probes
@@ -37,6 +39,7 @@ from taskrunner.ports import (
     CALENDARS,
     EVENTS,
     JOBS,
+    LEASES,
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
@@ -98,6 +101,12 @@ class Operator:
             self._clock,
             namespace=settings.watch_namespace,
         )
+        lease = shard_object(SHARD)
+        self._clocks = ClockGuard(
+            self._clock,
+            self._lease_client.skew,
+            lambda: self._lease_client.get(LEASES, settings.namespace, lease),
+        )
         self._holder = ShardHolder(
             SHARD,
             settings,
@@ -106,10 +115,13 @@ class Operator:
             self._lease_client,
             self._events,
             self._metrics,
+            self._clocks,
             refresh=self._refresh,
             work=self._cycle,
             tasks=lambda shard: len(self._store.tasks),
         )
+        self._metrics.clock_skew.set_function(lambda: self._lease_client.server_skew() or 0.0)
+        self._metrics.clock_trusted.set_function(lambda: float(not self._clocks.problem))
         self._metrics.tasks.set_function(lambda: len(self._store.tasks))
         self._synced = False
         self._stale = asyncio.Event()
@@ -164,6 +176,7 @@ class Operator:
                 self._settings.namespace,
                 self._holder.name,
             )
+            group.create_task(self._clocks.run())
             group.create_task(self._holder.run())
 
     def _cycle(self, shard: str, turn: Turn, api: Api) -> Cycle:

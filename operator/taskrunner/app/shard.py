@@ -16,6 +16,7 @@ from taskrunner.engine.fence import Fence, Turn
 from taskrunner.engine.signing import signing
 from taskrunner.errors import ApiError, Fenced, TermOver
 from taskrunner.kube.client import ApiClient
+from taskrunner.kube.clock_guard import ClockGuard
 from taskrunner.kube.election import Elector, Term
 from taskrunner.metrics import Metrics
 from taskrunner.ports import SHARDS, Api, Clock, Events, Obj
@@ -52,6 +53,7 @@ class ShardHolder:
         lease_client: ApiClient,
         events: Events,
         metrics: Metrics,
+        clocks: ClockGuard,
         *,
         refresh: Callable[[], Awaitable[None]],
         work: Callable[[str, Turn, Api], Work],
@@ -63,6 +65,7 @@ class ShardHolder:
         self._client = client
         self._events = events
         self._metrics = metrics
+        self._clocks = clocks
         self._refresh = refresh
         self._work = work
         self._tasks = tasks
@@ -101,6 +104,7 @@ class ShardHolder:
     async def run(self) -> None:
         """Stand for election until cancelled."""
         while True:
+            await self._clocks.until(trusted=True)
             await self._elector.run(self._lead)
             # The term was given up: let another replica try first.
             await self._clock.sleep(2 * self._settings.retry_period)
@@ -115,7 +119,7 @@ class ShardHolder:
         settled = False
         self._finding, self._status = None, {}
         try:
-            turn = await self._fence.raise_epoch(term)
+            turn = await self._fence.raise_epoch(self._bounded(term))
             log.info("leading shard %s, epoch %s", self._shard, turn.text)
             self._metrics.terms.labels(self._shard).inc()
             await self._fence.settle(turn)
@@ -126,7 +130,14 @@ class ShardHolder:
             log.info("in sync at %s, %.1f s after the Lease; acting", self._now(), took)
             await self._act(turn, started)
         except TermOver as over:
-            log.warning("shard %s: %s Giving the Lease up.", self._shard, over)
+            why = self._clocks.problem or str(over)
+            log.warning("shard %s: %s Giving the Lease up.", self._shard, why)
+            if self._clocks.problem and self._fence.shard_object:
+                shard = self._fence.shard_object
+                message = f"{self._settings.identity} gives the shard up. {why}"
+                self._events.record(
+                    shard, kind="Warning", reason="ClockNotTrusted", message=message
+                )
         finally:
             log.info("no longer leading shard %s", self._shard)
             self._metrics.leading.labels(self._shard).set(0)
@@ -135,6 +146,15 @@ class ShardHolder:
             # Before it has settled, something of an earlier epoch may be under way.
             if turn is not None and settled and self._client.all_created():
                 await self._fence.release(turn)
+
+    def _bounded(self, term: Term) -> Term:
+        """The term, over at once when the wall clock is not believed: it is asked before each
+        write, so that nothing is started by a clock that has just jumped."""
+
+        def remaining() -> float:
+            return 0.0 if self._clocks.problem else term.remaining()
+
+        return Term(term.epoch, term.identity, remaining)
 
     async def _act(self, turn: Turn, started: float) -> None:
         refusals: asyncio.Queue[Fenced] = asyncio.Queue()
@@ -145,6 +165,7 @@ class ShardHolder:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._guard(turn, refusals))
+                group.create_task(self._watch_clocks())
                 group.create_task(self._report(turn, started, work))
                 await work.run()
         except* TermOver as found:
@@ -165,6 +186,10 @@ class ShardHolder:
             if over:
                 raise TermOver(f"Somebody else has the shard. The API server says: {refused}.")
             log.warning("shard %s: refused by the fence, trying again: %s", self._shard, refused)
+
+    async def _watch_clocks(self) -> None:
+        await self._clocks.until(trusted=False)
+        raise TermOver(self._clocks.problem)
 
     # --- telling --------------------------------------------------------------------------------
 

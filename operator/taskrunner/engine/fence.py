@@ -78,7 +78,7 @@ class Fence:
     ) -> None:
         self._api = api
         self._clock = clock
-        self.namespace = namespace
+        self._namespace = namespace
         self._shard = shard
         self._shards = shards
         self.name = shard_object(shard)
@@ -122,8 +122,10 @@ class Fence:
     ) -> Finding:
         """Return when the fence stands, or, if it is not required, when it lets us in.
 
-        `tell` hears of each finding. Raises TermOver when the term ends meanwhile.
+        A fence that comes into being only now has to settle, too. `tell` hears of each finding.
+        Raises TermOver when the term ends meanwhile.
         """
+        stood = True
         while True:
             self._limit(turn)
             try:
@@ -134,12 +136,17 @@ class Fence:
                 continue
             tell(finding)
             match finding.standing:
+                case "Active" if not stood:
+                    stood = True
+                    await self._clock.sleep(self._settle_seconds)
+                    continue
                 case "Active" | "Unknown":
                     return finding
                 case "Missing" if not required:
                     return finding
                 case "Closed" if not await self.is_ours(turn):
                     raise TermOver("Somebody else has raised the shard's epoch.")
+            stood = finding.standing == "Closed" and stood
             await self._clock.sleep(PAUSE_SECONDS)
 
     async def inspect(self, turn: Turn) -> Finding:
@@ -187,22 +194,24 @@ class Fence:
 
     async def _read(self) -> Obj | None:
         try:
-            return await self._api.get(SHARDS, self.namespace, self.name)
+            return await self._api.get(SHARDS, self._namespace, self.name)
         except NotFound:
             return None
 
     async def _write(self, present: Obj | None, spec: Obj, limit: float) -> None:
         if present is not None:
             body = {**present, "spec": spec}
-            await self._api.replace(SHARDS, self.namespace, self.name, body, timeout=limit)
+            self.shard_object = await self._api.replace(
+                SHARDS, self._namespace, self.name, body, timeout=limit
+            )
             return
         body = {
             "apiVersion": SHARDS.api_version,
             "kind": SHARDS.kind,
-            "metadata": {"name": self.name, "namespace": self.namespace},
+            "metadata": {"name": self.name, "namespace": self._namespace},
             "spec": spec,
         }
-        await self._api.create(SHARDS, self.namespace, body, timeout=limit)
+        self.shard_object = await self._api.create(SHARDS, self._namespace, body, timeout=limit)
 
     async def _try(self, body: Obj) -> Tried:
         resource = JOBS if body["kind"] == JOBS.kind else TASK_EXECUTIONS

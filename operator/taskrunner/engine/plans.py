@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from typing import Final
 
 import orjson
 
@@ -20,6 +21,7 @@ from taskrunner.errors import NotFound, Problem, Refused
 from taskrunner.metrics import Metrics
 from taskrunner.ports import JOBS, Api, Clock
 
+CLOCK_SLACK_SECONDS: Final = 2
 _UNPROCESSABLE = (400, 422)
 
 
@@ -81,6 +83,8 @@ class Plans:
             progress.plan_hash = task.plan_hash
             self._report_now(state)
         progress.planned = task
+        if self._is_ahead(state, progress, now):
+            return
         if task.suspended:
             progress.suspended = True
             self._timetable.forget(key)
@@ -88,6 +92,17 @@ class Plans:
         if self._is_paused(state, progress, now):
             return
         await self._decide(state, progress, now)
+
+    def _is_ahead(self, state: TaskState, progress: Progress, now: int) -> bool:
+        """Whether the task was decided further than our clock has come: nothing is due before, and
+        the status says so. A second or two apart is nothing: clocks are never quite the same."""
+        ahead = progress.watermark > now + CLOCK_SLACK_SECONDS
+        if ahead != progress.ahead:
+            progress.ahead = ahead
+            self._report_now(state)
+        if ahead:
+            self._timetable.at(Key("task", state.key), progress.watermark)
+        return ahead
 
     def _is_paused(self, state: TaskState, progress: Progress, now: int) -> bool:
         """Whether the namespace or the operator is paused. The first slot that is due then is left

@@ -54,6 +54,8 @@ class Progress:
     missed: list[SlotDecision] = field(default_factory=list)
     """Missed ranges decided since the status was last written."""
     completed: bool = False
+    ahead: bool = False
+    """The watermark lies in the future: our clock, or that of an earlier leader, is wrong."""
     refused: bool = False
     """The spec could not be followed when it was last looked at."""
     failures: int = 0

@@ -125,7 +125,14 @@ def _conditions(
         message = "; ".join(str(problem) for problem in state.problems)
         put(TaskConditionType.READY, False, TaskReason.INVALID_SPEC, message)
         return conditions
-    if task.suspended:
+    if progress.ahead:
+        decided = format_instant(progress.watermark)
+        message = (
+            f"Everything up to {decided} is decided, and the operator's clock has not come so far:"
+            " it, or that of an earlier replica, was wrong. Nothing starts before."
+        )
+        put(TaskConditionType.READY, False, TaskReason.CLOCK_BEHIND_WATERMARK, message)
+    elif task.suspended:
         message = "The task is suspended; set spec.suspend to false to go on."
         put(TaskConditionType.READY, True, TaskReason.SUSPENDED, message)
     elif progress.paused:

@@ -51,7 +51,8 @@ class ApiClient:
         self._clock = clock
         self._timeout = timeout
         self._observe = observe
-        self._skew = ServerSkew()
+        self.skew = ServerSkew()
+        """How far the local wall clock is from the API server's, by the answers so far."""
         self._creations = Creations(clock)
         self._transport = Transport(connection, clock, pool=pool)
 
@@ -77,7 +78,7 @@ class ApiClient:
     def server_skew(self) -> float | None:
         """Local wall clock minus the API server's, seconds: the smallest that explains the `Date`s
         of the last minute's answers, round trips considered. None when there were none."""
-        return self._skew.seconds(self._clock.boot())
+        return self.skew.seconds(self._clock.boot())
 
     def all_created(self) -> bool:
         """Whether every creation has been answered, or is too old to be carried out any more."""
@@ -344,9 +345,7 @@ class ApiClient:
                 if code != 401 or attempt == 2 or not self._transport.rejected():
                     break
             received = self._clock.boot()
-            self._skew.note(
-                headers.get("Date"), sent=sent, received=received, now=self._clock.now()
-            )
+            self.skew.note(headers.get("Date"), sent=sent, received=received, now=self._clock.now())
             if code < 300:
                 notes = headers.getall("Warning") if "Warning" in headers else []
                 return orjson.loads(answer), warnings_from(notes)

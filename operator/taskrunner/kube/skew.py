@@ -21,6 +21,8 @@ class ServerSkew:
         self._samples: deque[tuple[float, float, float]] = deque(maxlen=_KEEP_SAMPLES)
         self._text = ""
         self._date = 0.0
+        self.answered: float | None = None
+        """Boot time of the last answer with a `Date`."""
 
     def note(self, date: str | None, *, sent: float, received: float, now: float) -> None:
         """An answer's `Date`, boot times of sending and receiving, wall time of receiving."""
@@ -32,6 +34,7 @@ class ServerSkew:
             except ValueError:
                 return
             self._text = date
+        self.answered = received
         low, high = now - (received - sent) - (self._date + 1), now - self._date
         last = self._samples[-1] if self._samples else None
         if last is not None and low <= last[1] and last[2] <= high and received - last[0] < 1:
