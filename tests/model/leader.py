@@ -13,7 +13,7 @@ from typing import NamedTuple
 from model.real import Decisions
 from model.rules import Rules
 from model.server import OK
-from model.state import RUN, Execution, Item, Job, Leader, Seen, State, Write, seeing
+from model.state import RUN, Content, Execution, Item, Job, Kind, Leader, Seen, State, Write, seeing
 from taskrunner.domain.lifecycle import Confirm, Finish, Launch, MarkRunning, Retry
 
 
@@ -50,39 +50,28 @@ class Moves:
                 yield from self._run(leader, state, number, seen.execution, seen.job)
         behind = leader.status > leader.decided and not self._rules.only_forward
         if leader.status < leader.decided or behind:
-            yield self._write(leader, Write("task", 0, leader.status, leader.decided, leader.epoch))
+            yield _write(leader, "task", 0, leader.status, leader.decided)
         for number in self._decisions.expendable(leader.seen, leader.acknowledged):
-            yield self._write(
-                leader,
-                Write("execution", number, leader.seen[number - 1].execution, None, leader.epoch),
-            )
+            yield _write(leader, "execution", number, leader.seen[number - 1].execution, None)
 
     # --- plan and decide -------------------------------------------------------------------------
 
     def _plan(self, leader: Leader, state: State) -> Iterator[Move]:
         if leader.doubt:
-
-            def anew(_: str, server: State) -> Leader:
-                return self._anew(leader, server)
-
-            yield Move("reads the executions live, and begins the task anew", None, anew)
+            text = "reads the executions live, and begins the task anew"
+            yield Move(text, None, lambda _, server: self._anew(leader, server))
         elif leader.plan:
-            item, known = leader.plan[0], leader.seen[leader.plan[0].slot - 1].execution
-            if known is None:
-                carried = self._rules.decision_in_post
-                new = (
-                    Execution(0, item.decision, item.first)
-                    if carried
-                    else Execution(0, "", item.slot)
-                )
-                yield self._write(leader, Write("execution", item.slot, None, new, leader.epoch))
-            else:  # Only without the decision in the POST.
+            item = leader.plan[0]
+            known = leader.seen[item.slot - 1].execution
+            new = Execution(0, item.decision, item.first)
+            if known is not None:  # The decision was not in the POST.
                 new = known._replace(decision=item.decision, first=item.first)
-                yield self._write(leader, Write("execution", item.slot, known, new, leader.epoch))
+            elif not self._rules.decision_in_post:
+                new = Execution(0, "", item.slot)
+            yield _write(leader, "execution", item.slot, known, new)
         else:
-            active = sum(
-                seen.execution is not None and seen.execution.active for seen in leader.seen
-            )
+            executions = (seen.execution for seen in leader.seen)
+            active = sum(execution is not None and execution.active for execution in executions)
             plan, reach = self._decisions.plan(leader.decided, active, state.now)
             if plan:
                 planned = advance(leader._replace(plan=plan, reach=reach))
@@ -103,13 +92,10 @@ class Moves:
     ) -> Iterator[Move]:
         if execution.decision == "" and leader.plan and leader.plan[0].slot == number:
             return  # It is about to write the decision.
-        tried = max(
-            (attempt for uid, attempt in leader.launched if uid == execution.uid), default=0
-        )
-        match self._decisions.step(number, execution, job, tried):
+        launched = (attempt for uid, attempt in leader.launched if uid == execution.uid)
+        match self._decisions.step(number, execution, job, max(launched, default=0)):
             case Launch(attempt):
-                new = Job(execution.uid, attempt)
-                yield self._write(leader, Write("Job", number, None, new, leader.epoch))
+                yield _write(leader, "Job", number, None, Job(execution.uid, attempt))
             case Confirm(attempt):
                 live = state.slot(number).job
                 if self._rules.live_get and live is not None and live.attempt == attempt:
@@ -118,27 +104,24 @@ class Moves:
                     yield Move(text, None, lambda _, __: found)
                 else:
                     phase = self._decisions.without_job(number, execution, attempt).phase
-                    yield self._patch(leader, number, execution, phase, attempt)
+                    yield _patch(leader, number, execution, phase, attempt)
             case MarkRunning(attempt):
-                yield self._patch(leader, number, execution, "Running", attempt)
+                yield _patch(leader, number, execution, "Running", attempt)
             case Retry(attempt):
-                yield self._patch(leader, number, execution, "Retrying", attempt)
+                yield _patch(leader, number, execution, "Retrying", attempt)
             case Finish(phase):
                 attempt = execution.attempt if job is None else job.attempt
-                yield self._patch(leader, number, execution, phase, attempt)
+                yield _patch(leader, number, execution, phase, attempt)
 
-    def _patch(
-        self, leader: Leader, number: int, execution: Execution, phase: str, attempt: int
-    ) -> Move:
-        new = execution._replace(phase=phase, attempt=attempt)
-        return self._write(leader, Write("execution", number, execution, new, leader.epoch))
 
-    # --- answers ---------------------------------------------------------------------------------
+def _patch(leader: Leader, number: int, execution: Execution, phase: str, attempt: int) -> Move:
+    new = execution._replace(phase=phase, attempt=attempt)
+    return _write(leader, "execution", number, execution, new)
 
-    def _write(self, leader: Leader, write: Write) -> Move:
-        return Move(
-            describe(write), write, lambda answer, server: _told(leader, write, answer, server)
-        )
+
+def _write(leader: Leader, kind: Kind, slot: int, old: Content, new: Content) -> Move:
+    write = Write(kind, slot, old, new, leader.epoch)
+    return Move(describe(write), write, lambda answer, now: _told(leader, write, answer, now))
 
 
 def _told(leader: Leader, write: Write, answer: str, server: State) -> Leader:

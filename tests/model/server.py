@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.rules import Rules
-from model.state import NOT, RUN, TERMINAL, Execution, Job, Slot, State, Write
+from model.state import NOT, RUN, TERMINAL, Content, Execution, Job, Slot, State, Write
 
 OK = "ok"
 
@@ -46,7 +46,7 @@ class ApiServer:
         present = self._present(state, write)
         return present is None or not self._matches(write, present)
 
-    def _present(self, state: State, write: Write) -> Execution | Job | int | None:
+    def _present(self, state: State, write: Write) -> Content:
         """What has the name, or is to be changed."""
         match write.kind:
             case "execution":

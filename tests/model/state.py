@@ -77,14 +77,19 @@ class Item(NamedTuple):
     first: int
 
 
+Kind = Literal["execution", "Job", "task", "Shard"]
+Content = Execution | Job | int | None
+"""Of task and Shard: the watermark and the epoch."""
+
+
 class Write(NamedTuple):
     """A request: POST (no `old`), DELETE (no `new`), else PATCH or PUT. `slot` is 0 for task and
-    Shard, whose contents are the watermark and the epoch."""
+    Shard."""
 
-    kind: Literal["execution", "Job", "task", "Shard"]
+    kind: Kind
     slot: int
-    old: Execution | Job | int | None
-    new: Execution | Job | int | None
+    old: Content
+    new: Content
     epoch: int
     """Of the writer."""
 
