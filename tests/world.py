@@ -79,6 +79,7 @@ class Replica:
         self.metrics = Metrics()
         self.term = Held(f"replica-{number}", number)
         self.cycle: Cycle | None = None
+        self.most_active: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         sinks: dict[Resource, Sink] = {
             CALENDARS: CalendarSink(self.store),
@@ -140,6 +141,7 @@ class Replica:
             parallel=16,
             status_interval=10.0,
             default_retries=self._default_retries,
+            most_active=self.most_active,
         )
         self._tasks.append(asyncio.ensure_future(_until_dead(self.cycle.run())))
         await settle()
@@ -215,6 +217,8 @@ class World:
         self.server = FakeServer(self.clock)
         self.run_for: dict[str, int | None] = {}
         """Seconds that Jobs of a task run; None for ever. Default: 3."""
+        self.most_active: int | None = None
+        """The maximum of the operator over all tasks."""
         self.fail: set[str] = set()
         """Tasks whose Jobs fail."""
         self.codes: dict[str, list[int]] = {}
@@ -242,6 +246,7 @@ class World:
     async def replica(self, *, lead: bool = True, default_retries: int = 0) -> Replica:
         """A new process; the leader unless told otherwise."""
         replica = Replica(self.server, self.clock, len(self._replicas) + 1, default_retries)
+        replica.most_active = self.most_active
         self._replicas.append(replica)
         await replica.watch()
         if lead:

@@ -94,6 +94,16 @@ class Metrics:
         self.agenda = Gauge(
             "taskrunner_agenda_entries", "Instants being waited for.", registry=self.registry
         )
+        self.places_held = Gauge(
+            "taskrunner_executions_active",
+            "Executions that have a place: from their start to their end.",
+            registry=self.registry,
+        )
+        self.in_line = Gauge(
+            "taskrunner_executions_waiting",
+            "Executions that wait for a place (phase Queued).",
+            registry=self.registry,
+        )
         self.queue_depth = Gauge(
             "taskrunner_work_queue_depth",
             "Objects waiting to be handled.",

@@ -63,6 +63,13 @@ class Settings(BaseModel):
     parallel_writes: int = Field(
         128, ge=1, le=1024, description="Objects handled at the same time, and connections kept."
     )
+    max_concurrent_executions: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Most executions that are active at once, over all tasks and shards; further"
+        " ones wait as Queued. 0 for no limit.",
+    )
     status_interval: float = Field(
         10, ge=0, le=300, description="Least time between two routine status updates of a task."
     )

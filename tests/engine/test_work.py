@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections import Counter
 
 from taskrunner.engine.work import Key, Subject, WorkQueue
@@ -54,6 +55,46 @@ async def test_runs_go_before_planning_before_reports_before_cleaning() -> None:
     # The first is taken at once; what waits is taken in order.
     order = await work_off(1, [Key("task", "first"), *mixed], turns=1)
     assert [key.subject for key in order] == ["run", "task", "task", "report", "history"]
+
+
+async def test_the_smallest_rank_of_a_subject_is_next_and_the_first_of_equals() -> None:
+    handled: list[str] = []
+
+    async def handle(key: Key) -> None:
+        handled.append(key.name)
+
+    async with asyncio.TaskGroup() as group:
+        queue = WorkQueue(group, handle, limit=1, rank=lambda key: float(key.name[0]))
+        for name in ("2a", "1a", "3a", "2b", "1b"):
+            queue.add(Key("run", name))
+    assert handled == ["1a", "1b", "2a", "2b", "3a"]
+
+
+async def test_a_hundred_thousand_keys_are_small_and_make_no_tasks() -> None:
+    """What waits is keys; how many are being handled is bounded."""
+    gate = asyncio.Event()
+    most = 0
+
+    async def handle(key: Key) -> None:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        await gate.wait()
+
+    async with asyncio.TaskGroup() as group:
+        queue = WorkQueue(group, handle, limit=128)
+        names = [f"team/run-{number}" for number in range(100_000)]
+        tracemalloc.start()
+        for name in names:
+            queue.add(Key("run", name))
+        await asyncio.sleep(0)
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert queue.depth == 100_000 - 128
+        assert len(asyncio.all_tasks()) <= 128 + 2
+        assert size / 100_000 < 400
+        gate.set()
+    assert queue.idle
+    assert most <= 128 + 2
 
 
 async def test_many_keys_share_few_workers() -> None:

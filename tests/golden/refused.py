@@ -116,32 +116,13 @@ _RESERVED = (
 )
 
 NOT_BUILT: tuple[Refused, ...] = (
-    *(
-        task(
-            f"spec.{name}, which is not built yet",
-            {name: value},
-            f'spec.{name} "{shown}": It is not supported by this version of taskrunner.'
-            " Remove the field.",
-            f"spec.{name}: Forbidden: spec.{name} is not supported by this version of taskrunner;"
-            " remove the field",
-        )
-        for name, value, shown in (
-            ("priority", 500, "500"),
-            ("maxConcurrent", 1, "1"),
-            ("queue", {"maxLength": 10}, '{"maxLength": 10}'),
-            ("circuitBreaker", {"failureThreshold": 5}, '{"failureThreshold": 5}'),
-        )
-    ),
-    *(
-        task(
-            f"concurrencyPolicy {policy}, which is not built yet",
-            {"concurrencyPolicy": policy},
-            f'spec.concurrencyPolicy "{policy}": {policy} is not supported by this version of'
-            " taskrunner. Write Allow or Forbid.",
-            f"spec.concurrencyPolicy: Forbidden: spec.concurrencyPolicy {policy} is not supported"
-            " by this version of taskrunner; write Allow or Forbid",
-        )
-        for policy in ("Replace", "Queue")
+    task(
+        "a TaskQueue, which is not built yet",
+        {"queue": {"name": "load-tests"}},
+        'spec.queue.name "load-tests": It is not supported by this version of taskrunner.'
+        " Remove the field.",
+        "spec.queue.name: Forbidden: spec.queue.name is not supported by this version of"
+        " taskrunner; remove the field",
     ),
     *(
         execution(
@@ -153,17 +134,6 @@ NOT_BUILT: tuple[Refused, ...] = (
             " taskrunner; write Scheduled or Manual",
         )
         for kind in ("Event", "Chained", "Backfill", "Redrive")
-    ),
-    *(
-        execution(
-            f"spec.{name}, which is not built yet",
-            {name: value},
-            f'spec.{name} "{value}": It is not supported by this version of taskrunner.'
-            " Remove the field.",
-            f"spec.{name}: Forbidden: spec.{name} is not supported by this version of taskrunner;"
-            " remove the field",
-        )
-        for name, value in (("priority", 500),)
     ),
 )
 
@@ -224,7 +194,7 @@ TASKS: tuple[Refused, ...] = (
         "a value that is not in the list of values",
         {"concurrencyPolicy": "Never"},
         'spec.concurrencyPolicy "Never": This is not one of the values that the field takes.'
-        " Write Allow or Forbid.",
+        " Write Allow, Forbid, Replace or Queue.",
         'spec.concurrencyPolicy: Unsupported value: "Never"',
     ),
     task(
@@ -385,6 +355,14 @@ TASKS: tuple[Refused, ...] = (
         " Set a later endTime or remove it.",
         "spec.endTime: Invalid value: endTime must be after startTime; set a later endTime or"
         " remove it",
+    ),
+    task(
+        "several runs at once where one is active",
+        {"concurrencyPolicy": "Replace", "maxConcurrent": 2},
+        'spec.maxConcurrent "2": It belongs to Allow and Queue; with Replace one run is active.'
+        " Remove it, or set concurrencyPolicy to Queue.",
+        "spec.maxConcurrent: Invalid value: maxConcurrent belongs to Allow and Queue; remove it, or"
+        " set concurrencyPolicy to Queue",
     ),
     task(
         "an argument that cannot be a variable",

@@ -19,6 +19,7 @@ from taskrunner.api.v1alpha1 import names
 from taskrunner.api.v1alpha1.names import shard_object
 from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
+from taskrunner.domain.queueing import share
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
@@ -191,6 +192,7 @@ class Operator:
             shard=shard,
             parallel=self._settings.parallel_writes,
             status_interval=self._settings.status_interval,
+            most_active=share(self._settings.max_concurrent_executions or None, 0, 1),
             default_retries=self._settings.default_retry_count,
             dead_letters=self._settings.dead_letter_limit,
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from taskrunner.api.v1alpha1.scheduled_task import CircuitBreaker
+
 
 @dataclass(frozen=True, slots=True)
 class CircuitRule:
@@ -26,6 +28,13 @@ class Circuit(Enum):
     """Slots are skipped."""
     HALF_OPEN = "half-open"
     """One run is tried: its success closes the circuit, its failure opens it again."""
+
+
+def circuit_rule(given: CircuitBreaker | None) -> CircuitRule | None:
+    """The rule of a spec, if it has one."""
+    if given is None:
+        return None
+    return CircuitRule(given.failure_threshold, given.reset_seconds)
 
 
 def circuit(

@@ -21,9 +21,11 @@ from taskrunner.api.v1alpha1.scheduled_task import (
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_days import to_local
 from taskrunner.domain.calendar_placement import CalendarUse
+from taskrunner.domain.circuit import CircuitRule, circuit_rule
 from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
 from taskrunner.domain.naming import schedule_part
+from taskrunner.domain.overlap import PlaceRule, place_rule
 from taskrunner.domain.parameters import Parameters, compile_parameters, schedule_problems
 from taskrunner.domain.retry import RetryRule
 from taskrunner.domain.timeline import (
@@ -116,6 +118,8 @@ class CompiledTask:
     suspended: bool
     starting_deadline: int | None
     concurrency_policy: ConcurrencyPolicy
+    places: PlaceRule
+    circuit_breaker: CircuitRule | None
     successful_history_limit: int
     failed_history_limit: int
     catch_up: CatchUpRule
@@ -184,6 +188,8 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         suspended=spec.suspend,
         starting_deadline=spec.starting_deadline_seconds,
         concurrency_policy=spec.concurrency_policy,
+        places=place_rule(spec),
+        circuit_breaker=circuit_rule(spec.circuit_breaker),
         successful_history_limit=spec.successful_jobs_history_limit,
         failed_history_limit=spec.failed_jobs_history_limit,
         catch_up=CatchUpRule(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.circuit import Circuit
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.missed import MESSAGES, ON_TIME_SECONDS, Undecided, undecided
@@ -22,7 +23,15 @@ _CONCURRENT: Final = (
     "Another run of the task was active, concurrencyPolicy is Forbid and catchUp.policy is None."
 )
 _SIBLING: Final = (
-    "Another schedule of the task started at the same time, and concurrencyPolicy is Forbid."
+    "Another schedule of the task started at the same time, and concurrencyPolicy is {policy}."
+)
+_REPLACED: Final = "A later slot runs instead: concurrencyPolicy is Replace."
+_QUEUE_FULL: Final = (
+    "{waiting} runs of the task are active or wait already, and queue.maxLength is {most}."
+)
+_CIRCUIT_OPEN: Final = (
+    "The last {failures} runs of the task failed (circuitBreaker). Find the cause, then run the"
+    " task by hand: a success closes the circuit."
 )
 
 
@@ -40,10 +49,11 @@ class Streak:
 class Seen:
     """What matters of the cluster for deciding a task's slots.
 
-    `watermark`: every slot due at or before it is decided. `active`: runs that have started or
-    will, and have not ended. `started`: slots up to the watermark that have started a run.
-    `suspended`: the task was suspended when slots since the watermark were due. `busy_until`: when
-    the last run of the task that has ended did so. `streak`: what the decided slots end with.
+    `watermark`: every slot due at or before it is decided. `active`: runs that have started, will
+    or wait for a place, and have not ended. `started`: slots up to the watermark that have started
+    a run. `suspended`: the task was suspended when slots since the watermark were due.
+    `busy_until`: when the last run of the task that has ended did so. `streak`: what the decided
+    slots end with. `circuit`: the state of the circuit breaker, after `failures` in a row.
     """
 
     watermark: int
@@ -52,6 +62,8 @@ class Seen:
     suspended: bool = False
     busy_until: int = 0
     streak: Streak | None = None
+    circuit: Circuit = Circuit.CLOSED
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +142,55 @@ def decide(task: CompiledTask, seen: Seen, now: int) -> Decisions:
         if held is not None:
             return Decisions((), seen.watermark, held.due)
     if rule is Overlap.SKIP:
-        records += _skipped(start, _CONCURRENT)
+        records += _skipped(start, ExecutionReason.CONCURRENT_RUN, _CONCURRENT)
         return Decisions(_joined(records, seen.streak), found.watermark, wake, found.completed)
+    start, skipped = _admitted(task, seen, start, now)
+    records += skipped
     if task.concurrency_policy != "Forbid" or len(start) < 2:
         items = (*_joined(records, seen.streak), *(_run(slot, now) for slot in start))
         return Decisions(items, found.watermark, wake, found.completed)
     first, *rest = start
     siblings = [slot for slot in rest if slot.due == first.due]
-    records += _skipped(siblings, _SIBLING)
+    message = _SIBLING.format(policy=task.concurrency_policy)
+    records += _skipped(siblings, ExecutionReason.CONCURRENT_RUN, message)
     items = (*_joined(records, seen.streak), _run(first, now))
     if len(siblings) == len(rest):
         return Decisions(items, found.watermark, wake, found.completed)
     return Decisions(items, first.due, None, blocked=True)
+
+
+def _admitted(
+    task: CompiledTask, seen: Seen, slots: list[Slot], now: int
+) -> tuple[list[Slot], list[SlotDecision]]:
+    """The slots that run, and records of those that circuit breaker, policy or line keep out.
+
+    What calendars defer is left alone: it is looked at when its time comes.
+    """
+    able = [position for position, slot in enumerate(slots) if slot.start <= now]
+    records: list[SlotDecision] = []
+
+    def leave_out(positions: list[int], reason: ExecutionReason, message: str) -> None:
+        records.extend(_skipped([slots[position] for position in positions], reason, message))
+
+    if seen.circuit is not Circuit.CLOSED:
+        tried = 1 if seen.circuit is Circuit.HALF_OPEN and not seen.active else 0
+        message = _CIRCUIT_OPEN.format(failures=seen.failures)
+        leave_out(able[tried:], ExecutionReason.CIRCUIT_OPEN, message)
+        able = able[:tried]
+    if task.concurrency_policy == "Replace" and able:
+        latest = slots[able[-1]].due
+        last = next(n for n, position in enumerate(able) if slots[position].due == latest)
+        message = _SIBLING.format(policy=task.concurrency_policy)
+        leave_out(able[last + 1 :], ExecutionReason.CONCURRENT_RUN, message)
+        leave_out(able[:last], ExecutionReason.REPLACED, _REPLACED)
+        able = [able[last]]
+    room = task.places.room(seen.active)
+    if room is not None:
+        message = _QUEUE_FULL.format(waiting=seen.active, most=task.places.max_length)
+        leave_out(able[room:], ExecutionReason.QUEUE_FULL, message)
+        able = able[:room]
+    runs = set(able)
+    return [s for n, s in enumerate(slots) if n in runs or s.start > now], records
 
 
 def end_plan(task: CompiledTask, seen: Seen, now: int) -> tuple[SlotDecision, ...]:
@@ -219,15 +268,15 @@ def _run(slot: Slot, now: int) -> SlotDecision:
     return SlotDecision("Run", slot, reason, message)
 
 
-def _skipped(slots: list[Slot], message: str) -> list[SlotDecision]:
-    """One record for slots that an active run keeps from starting."""
+def _skipped(slots: list[Slot], reason: ExecutionReason, message: str) -> list[SlotDecision]:
+    """One record for slots that are kept from starting for one reason."""
     if not slots:
         return []
     return [
         SlotDecision(
             "Skip",
             slots[-1],
-            ExecutionReason.CONCURRENT_RUN,
+            reason,
             message,
             min(slot.nominal for slot in slots),
             len(slots),

@@ -85,6 +85,10 @@ class Execution:
     """Nominal instant of the first slot that its decision stands for."""
     count: int = 1
     """How many slots its decision stands for."""
+    priority: int | None = None
+    """Its own; None for that of its task."""
+    queued: int | None = None
+    """When it began to wait for a place."""
 
     @property
     def key(self) -> str:
@@ -185,6 +189,8 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         nominal=nominal,
         due=nominal if not_before is None else not_before,
         decided_at=_instant(decision.get("due")) or nominal,
+        priority=spec.get("priority"),
+        queued=_instant(status.get("queuedTime")),
         arguments=tuple((spec.get("arguments") or {}).items()),
         phase=phase,
         attempt=status.get("attempt", 0),

@@ -44,6 +44,20 @@ def running_status(
     }
 
 
+def queued_status(
+    execution: Execution, reason: ExecutionReason, message: str, now: float
+) -> dict[str, Any]:
+    """Status of an execution that waits for a place."""
+    since = int(now) if execution.queued is None else execution.queued
+    return {
+        "observedGeneration": execution.generation,
+        "phase": "Queued",
+        "reason": reason,
+        "message": message,
+        "queuedTime": format_instant(since),
+    }
+
+
 def waiting_status(execution: Execution, reason: ExecutionReason, message: str) -> dict[str, Any]:
     """Status of an execution of which an attempt does not start or get on, and why."""
     phase = "Retrying" if execution.between_attempts else "Pending"

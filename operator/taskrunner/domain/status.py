@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.instants import format_instant, parse_instant
-from taskrunner.domain.observed import Execution
+from taskrunner.domain.observed import TERMINAL, Execution
 from taskrunner.domain.preview import next_runs
 
 MISSED_RANGES_KEPT: Final = 10
@@ -48,6 +48,21 @@ def count_outcomes(tally: Tally, executions: Iterable[Execution]) -> Tally:
     return Tally(failures, frozenset(ended))
 
 
+def failures_of(
+    status: Mapping[str, Any], executions: Iterable[Execution], tally: Tally | None
+) -> tuple[int, int]:
+    """How many runs of a task failed since the last success, and when the last one did.
+
+    `tally`: what has been counted in this term; without it, what the status says is counted.
+    """
+    executions = list(executions)
+    known = tally or tally_from(status, executions)
+    failed = (e.finished or 0 for e in executions if e.phase == "Failed")
+    last = max(failed, default=0)
+    counted = count_outcomes(known, executions).consecutive_failures
+    return counted, max(last, _instant(status.get("lastFailureTime")))
+
+
 def outcome_fields(
     old: Mapping[str, Any], executions: Iterable[Execution], tally: Tally
 ) -> dict[str, Any]:
@@ -57,7 +72,8 @@ def outcome_fields(
     nothing newer is there.
     """
     runs = [e for e in executions if e.is_run]
-    active = sorted((e for e in runs if not e.terminal), key=lambda e: (e.due, e.name))
+    waiting = ("Queued", *TERMINAL)
+    active = sorted((e for e in runs if e.phase not in waiting), key=lambda e: (e.due, e.name))
     scheduled = [e for e in runs if e.type == "Scheduled"]
     ended = [e for e in runs if e.terminal]
     latest = max(

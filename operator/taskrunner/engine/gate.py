@@ -1,88 +1,427 @@
-"""Whether a run may start: what its task allows beside the runs that are active already."""
+"""Whether a run may start: what its task and the operator allow beside the runs that are active.
+
+Each run that has not ended stands in one of three ways: it is *coming* (decided, and not yet
+due), it is *waiting* in line, or it is *holding* a place. The gate follows the store: it is told
+of every change, so that its counts are those of the objects at every moment, and whoever is next
+gets a place in the same call in which it becomes free.
+
+Nothing of it is kept: a new leader finds who holds a place (a Job, or a phase beyond Queued) and
+who waits since when (the times in the object), and comes to the same order.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
+import orjson
+
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.circuit import Circuit, circuit
 from taskrunner.domain.lifecycle import Finish, Stop, Wait
 from taskrunner.domain.observed import Execution
-from taskrunner.domain.overlap import Overlap, overlap
-from taskrunner.engine.store import Store, TaskState
+from taskrunner.domain.queueing import DEFAULT_PRIORITY, Order, Places, order_of
+from taskrunner.domain.status import Tally, failures_of
+from taskrunner.engine.store import Store, TaskState, ignore
+from taskrunner.engine.work import Key
+from taskrunner.ports import Clock
 
 TASK_GRACE_SECONDS: Final = 30
 """An execution made by hand may be seen before its task, when both are applied together."""
+_BY_HAND: Final = frozenset({"Manual", "Redrive"})
+"""Runs that a person asked for: an open circuit does not keep them out, and a success closes it."""
+_NOT_STARTED: Final = frozenset({"", "Pending", "Queued"})
+_SAID_BEFORE_START: Final = ("", ExecutionReason.PAUSED)
+"""Reasons of a Pending run that has no place; any other is of one whose Job is not accepted yet."""
+
+
+class Where(Enum):
+    """How a run that has not ended stands."""
+
+    COMING = "coming"
+    WAITING = "waiting"
+    HOLDING = "holding"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A run must wait for a place; `until` when to look again if none becomes free."""
+
+    reason: ExecutionReason
+    message: str
+    until: int | None
+
+
+@dataclass(slots=True)
+class _Standing:
+    uid: str
+    pool: str
+    """uid of its task: a task that is created again begins with free places."""
+    where: Where
+    asked: tuple[int, int, str]
+    """Which of two runs is the newer one."""
+    name: str
 
 
 class Gate:
     """Lets executions through to their start; what it remembers can be lost at any time."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock, *, most: int | None = None) -> None:
         self._store = store
-        self._admitted: set[str] = set()
-        """uids of executions made by hand that may run, although nothing shows it yet."""
+        self._clock = clock
+        self._places = Places(most)
+        self._standings: dict[str, _Standing] = {}
+        self._pools: dict[str, dict[str, _Standing]] = {}
+        self._accepted: set[str] = set()
+        """Runs that somebody asked for whose task has been seen: what it has become since is said
+        by their step."""
+        self._began = 0
         self.starting: set[str] = set()
         """Keys of tasks for which the execution of a slot is being created: it is active already,
         or a run by hand could be admitted beside it under Forbid."""
+        self.tally: Callable[[str], Tally | None] = lambda task_key: None
+        """Outcomes of a task counted in this term, by its key; None before any were."""
+
+    def begin(self) -> None:
+        """Take in what the store has, all of it before anybody gets a place; then follow it."""
+        self._began = int(self._clock.now())
+        for execution in list(self._store.executions()):
+            self._look(execution.key)
+        self._store.changed = self.note
+        self._let_in()
+
+    def end(self) -> None:
+        """The term is over."""
+        self._store.changed = ignore
+
+    def note(self, key: Key) -> None:
+        """An execution, its Job or a task has changed."""
+        if key.subject == "run":
+            self._look(key.name)
+        else:
+            state = self._store.tasks.get(key.name)
+            for name in list(state.executions) if state is not None else ():
+                self._look(f"{key.name.partition('/')[0]}/{name}")
+        self._let_in()
+
+    @property
+    def held(self) -> int:
+        """Executions that have a place."""
+        return self._places.held
+
+    @property
+    def in_line(self) -> int:
+        """Executions that wait for one."""
+        return self._places.in_line
 
     def active(self, state: TaskState) -> int:
-        """Runs of a task that have started or will, and have not ended."""
+        """Runs of a task that have started, will, or wait for a place, and have not ended."""
         reserved = 1 if state.key in self.starting else 0
-        return reserved + sum(1 for e in state.executions.values() if self._is_active(e, state))
+        return reserved + len(self._pools.get(state.uid, ()))
+
+    def breaker(self, state: TaskState, now: int) -> tuple[Circuit, int]:
+        """The state of a task's circuit breaker, and its failures in a row."""
+        rule = state.compiled.circuit_breaker if state.compiled is not None else None
+        if rule is None:
+            return Circuit.CLOSED, 0
+        failures, last = failures_of(
+            orjson.loads(state.status), state.executions.values(), self.tally(state.key)
+        )
+        return circuit(rule, failures, last, now), failures
 
     def verdict(
         self, execution: Execution, state: TaskState | None, now: int
-    ) -> Finish | Wait | None:
-        """Whether an execution may run: None means yes, and keeps its place among the active."""
-        if execution.terminal or self._is_admitted(execution):
+    ) -> Finish | Hold | Wait | None:
+        """Whether an execution may go on: None means yes. One that is to start has a place then."""
+        if execution.terminal or execution.deleting or not execution.is_run:
             return None
-        if state is None:
-            if now < execution.created + TASK_GRACE_SECONDS:
-                return Wait(execution.created + TASK_GRACE_SECONDS)
-            return Finish(
-                "Failed",
-                ExecutionReason.TASK_NOT_FOUND,
-                f'There is no ScheduledTask "{execution.task}" in namespace '
-                f'"{execution.namespace}"; check spec.taskRef.name and create the execution again.',
-            )
-        if state.compiled is None:
-            problems = "; ".join(str(problem) for problem in state.problems)
-            return Finish(
-                "Failed",
-                ExecutionReason.INVALID_SPEC,
-                f"The task cannot be followed as written: {problems}",
-            )
-        policy = state.compiled.concurrency_policy
-        if overlap(policy, "None", self.active(state)) is Overlap.SKIP:
-            return Finish(
-                "Skipped",
-                ExecutionReason.CONCURRENT_RUN,
-                "Another run of the task is active and concurrencyPolicy is Forbid; wait for it to "
-                "end and create the execution again, or set concurrencyPolicy to Allow.",
-            )
-        self._admitted.add(execution.uid)
-        return None
+        if self._holds(execution):
+            return None
+        asked_for = execution.type != "Scheduled" and execution.queued is None
+        if asked_for and execution.key not in self._accepted:
+            unusable = _unusable(execution, state, now)
+            if unusable is not None:
+                return unusable
+            self._accepted.add(execution.key)
+        if state is None or not _is_usable(execution, state):
+            return None  # Nothing starts: the step says what becomes of it.
+        if execution.due > now:
+            return Wait(execution.due)
+        left_out = self._left_out(execution, state, now)
+        if left_out is not None:
+            return left_out
+        if asked_for:
+            others = self.active(state) - (execution.key in self._standings)
+            if _policy(state) == "Forbid" and others:
+                return Finish("Skipped", ExecutionReason.CONCURRENT_RUN, _FORBIDDEN)
+        if self._get_place(execution, state):
+            return None
+        return self._must_wait(execution, state, now)
 
     def stop(self, execution: Execution, state: TaskState | None) -> Stop | None:
-        """Whether another run wants this one to end."""
+        """Whether another run wants this one, which has a place, to end."""
+        if state is None or state.compiled is None or not self._holds(execution):
+            return None
+        newer = self._newer(execution, state, Where.WAITING)
+        if newer is None:
+            return None
+        return Stop(False, "Cancelled", ExecutionReason.REPLACED, _replaced_by(newer))
+
+    # --- who gets a place -----------------------------------------------------------------------
+
+    def _left_out(self, execution: Execution, state: TaskState, now: int) -> Finish | None:
+        """Why a run that has no place yet never gets one."""
+        newer = self._newer(execution, state, Where.WAITING, Where.HOLDING)
+        if newer is not None:
+            return Finish("Cancelled", ExecutionReason.REPLACED, _replaced_by(newer))
+        if execution.type in _BY_HAND:
+            return None
+        breaker, failures = self.breaker(state, now)
+        tried = self._places.holding(state.uid) - self._holds(execution)
+        if breaker is Circuit.OPEN or (breaker is Circuit.HALF_OPEN and tried):
+            message = _CIRCUIT_OPEN.format(failures=failures)
+            return Finish("Skipped", ExecutionReason.CIRCUIT_OPEN, message)
         return None
 
-    def forget(self, uid: str) -> None:
-        """The execution is gone or has ended."""
-        self._admitted.discard(uid)
+    def _get_place(self, execution: Execution, state: TaskState) -> bool:
+        """Join the line; True when that gave it a place at once."""
+        known = self._standings.get(execution.key)
+        if known is None or known.where is not Where.WAITING:
+            self._set(execution, state, Where.WAITING)
+            if _policy(state) == "Replace":
+                for other in self._others(execution, state):
+                    self._store.wake(Key("run", f"{state.namespace}/{other.name}"))
+        self._let_in(but=execution.key)
+        return self._holds(execution)
 
-    def _is_admitted(self, execution: Execution) -> bool:
+    def _must_wait(self, execution: Execution, state: TaskState, now: int) -> Finish | Hold:
+        """It has joined the line in vain: it stays, or leaves for good."""
+        assert state.compiled is not None
+        rule = state.compiled.places
+        ahead = self._places.waiting(state.uid) - 1
+        until: list[int] = []
+        out: Finish | None = None
+        if rule.max_length is not None and ahead >= rule.max_length and execution.queued is None:
+            message = _QUEUE_FULL.format(ahead=ahead, most=rule.max_length)
+            out = Finish("Skipped", ExecutionReason.QUEUE_FULL, message)
+        elif rule.timeout is not None:
+            until.append(_since(execution) + rule.timeout)
+            if now >= until[-1]:
+                message = _QUEUE_TIMED_OUT.format(seconds=rule.timeout)
+                out = Finish("Skipped", ExecutionReason.QUEUE_TIMED_OUT, message)
+        if out is None and _policy(state) == "Replace" and not self._places.has_room(state.uid):
+            # Counted from when this leader could first act on it, so that a replica which takes
+            # over late does not give up what nobody has tried.
+            until.append(max(execution.queued or now, self._began) + rule.replace_timeout)
+            if now >= until[-1]:
+                names, seconds = self._holders(execution, state), rule.replace_timeout
+                message = _REPLACE_BLOCKED.format(names=names, seconds=seconds)
+                out = Finish("Failed", ExecutionReason.REPLACE_BLOCKED, message)
+        if out is not None:
+            self._set(execution, state, Where.COMING)
+            return out
+        reason, message = self._what_for(execution, state)
+        return Hold(reason, message, min(until, default=None))
+
+    def _what_for(self, execution: Execution, state: TaskState) -> tuple[ExecutionReason, str]:
+        """What a run in line waits for."""
+        assert state.compiled is not None
+        if self._places.has_room(state.uid):
+            message = _NO_PLACE.format(held=self._places.held, most=self._places.most)
+            return ExecutionReason.WAITING_FOR_PLACE, message
+        if _policy(state) == "Replace":
+            message = _REPLACING.format(names=self._holders(execution, state))
+        else:
+            held, most = self._places.holding(state.uid), state.compiled.places.most
+            message = _TASK_BUSY.format(held=held, most=most)
+        return ExecutionReason.CONCURRENT_RUN, message
+
+    def _let_in(self, but: str = "") -> None:
+        """Give every place that is free to whoever is next. `but`: whom not to tell."""
+        while (key := self._places.take()) is not None:
+            standing = self._standings[key]
+            standing.where = Where.HOLDING
+            execution = self._store.execution(key)
+            if execution is None or not self._may_start(execution):
+                # Its own step says what becomes of it.
+                self._places.release(key)
+                standing.where = Where.COMING
+            if key != but:
+                self._store.wake(Key("run", key))
+
+    def _may_start(self, execution: Execution) -> bool:
+        state = self._store.tasks.get(execution.task_key)
+        if state is None or not _is_usable(execution, state):
+            return False
+        if self._store.pauses.why(execution.namespace):
+            return False
+        return self._left_out(execution, state, int(self._clock.now())) is None
+
+    # --- who stands where -----------------------------------------------------------------------
+
+    def _look(self, key: str) -> None:
+        execution = self._store.execution(key)
+        known = self._standings.get(key)
+        if execution is None or execution.terminal or not execution.is_run:
+            self._accepted.discard(key)
+            self._forget(key)
+            return
+        if known is not None and known.uid != execution.uid:
+            self._forget(key)
+            known = None
+        where = self._where(execution, known)
+        if where is None:
+            self._forget(key)
+        else:
+            self._set(execution, self._store.tasks.get(execution.task_key), where)
+
+    def _where(self, execution: Execution, known: _Standing | None) -> Where | None:
+        if self._has_started(execution) or (known and known.where is Where.HOLDING):
+            return Where.HOLDING
+        if execution.deleting:
+            return None
+        if known is not None:
+            return known.where
+        if execution.phase == "Queued":
+            return Where.WAITING
+        return Where.COMING if execution.type == "Scheduled" else None
+
+    def _has_started(self, execution: Execution) -> bool:
         return (
-            execution.type == "Scheduled"
-            or execution.phase not in ("", "Pending")
-            or execution.reason not in ("", ExecutionReason.PAUSED)
-            or execution.uid in self._admitted
+            execution.phase not in _NOT_STARTED
+            or (execution.phase == "Pending" and execution.reason not in _SAID_BEFORE_START)
+            or execution.attempt > 0
             or self._store.has_job(execution)
         )
 
-    def _is_active(self, execution: Execution, state: TaskState) -> bool:
-        if not execution.is_run or execution.terminal:
-            return False
-        if execution.type == "Scheduled":
-            return execution.owner_uid == state.uid
-        return self._is_admitted(execution)
+    def _set(self, execution: Execution, state: TaskState | None, where: Where) -> None:
+        key = execution.key
+        pool = execution.owner_uid or (state.uid if state is not None else "")
+        known = self._standings.get(key)
+        if known is not None and known.pool != pool:
+            self._forget(key)
+            known = None
+        if known is None:
+            known = self._standings[key] = _Standing(
+                execution.uid, pool, where, _asked(execution), execution.name
+            )
+            self._pools.setdefault(pool, {})[key] = known
+        known.where = where
+        if where is Where.COMING:
+            self._places.release(key)
+            return
+        if state is not None and state.uid == pool and state.compiled is not None:
+            self._places.limit(pool, state.compiled.places.most)
+        if where is Where.HOLDING:
+            self._places.hold(key, pool)
+        else:
+            self._places.wait(key, pool, _order(execution, state))
+
+    def _forget(self, key: str) -> None:
+        known = self._standings.pop(key, None)
+        if known is None:
+            return
+        self._places.release(key)
+        siblings = self._pools[known.pool]
+        del siblings[key]
+        if not siblings:
+            del self._pools[known.pool]
+
+    def _holds(self, execution: Execution) -> bool:
+        known = self._standings.get(execution.key)
+        return known is not None and known.uid == execution.uid and known.where is Where.HOLDING
+
+    def _others(self, execution: Execution, state: TaskState) -> Iterator[_Standing]:
+        found = self._pools.get(state.uid, {})
+        return (each for key, each in list(found.items()) if key != execution.key)
+
+    def _holders(self, execution: Execution, state: TaskState) -> str:
+        others = self._others(execution, state)
+        return ", ".join(f'"{each.name}"' for each in others if each.where is Where.HOLDING)
+
+    def _newer(self, execution: Execution, state: TaskState, *where: Where) -> _Standing | None:
+        """The newest run that replaces this one, where the policy is Replace."""
+        if _policy(state) != "Replace":
+            return None
+        asked = _asked(execution)
+        found = (e for e in self._others(execution, state) if e.where in where and e.asked > asked)
+        return max(found, key=lambda each: each.asked, default=None)
+
+
+_FORBIDDEN: Final = (
+    "Another run of the task is active and concurrencyPolicy is Forbid; wait for it to end and"
+    " create the execution again, or set concurrencyPolicy to Allow."
+)
+_CIRCUIT_OPEN: Final = (
+    "The last {failures} runs of the task failed (circuitBreaker). Find the cause, then run the"
+    " task by hand: a success closes the circuit."
+)
+_QUEUE_FULL: Final = "{ahead} runs of the task wait already, and queue.maxLength is {most}."
+_QUEUE_TIMED_OUT: Final = "No place became free within queue.timeoutSeconds ({seconds} s)."
+_REPLACE_BLOCKED: Final = (
+    "The pods of {names} are not gone after {seconds} s (pendingTimeoutSeconds). Look what keeps"
+    " them: a long grace period, a finalizer, or a node that does not answer."
+)
+_REPLACING: Final = "It replaces {names}, and waits until the pods of that are gone."
+_TASK_BUSY: Final = (
+    "It waits for another run of the task to end: {held} of at most {most} are active"
+    " (concurrencyPolicy, maxConcurrent)."
+)
+_NO_PLACE: Final = (
+    "It waits for a place: {held} of at most {most} executions are active"
+    " (SCHEDULER_MAX_CONCURRENT_EXECUTIONS)."
+)
+
+
+def _unusable(execution: Execution, state: TaskState | None, now: int) -> Finish | Wait | None:
+    """What becomes of a run that somebody asked for, when its task is not there or no good."""
+    if state is None:
+        if now < execution.created + TASK_GRACE_SECONDS:
+            return Wait(execution.created + TASK_GRACE_SECONDS)
+        return Finish(
+            "Failed",
+            ExecutionReason.TASK_NOT_FOUND,
+            f'There is no ScheduledTask "{execution.task}" in namespace'
+            f' "{execution.namespace}"; check spec.taskRef.name and create the execution again.',
+        )
+    if state.compiled is None:
+        problems = "; ".join(str(problem) for problem in state.problems)
+        return Finish(
+            "Failed",
+            ExecutionReason.INVALID_SPEC,
+            f"The task cannot be followed as written: {problems}",
+        )
+    return None
+
+
+def _is_usable(execution: Execution, state: TaskState) -> bool:
+    """Whether a run may start for this task: it is there, can be followed, and is the run's own."""
+    own = execution.owner_uid in ("", state.uid)
+    return own and not state.deleting and state.compiled is not None
+
+
+def _replaced_by(newer: _Standing) -> str:
+    return f'A newer run, "{newer.name}", took its place: concurrencyPolicy is Replace.'
+
+
+def _policy(state: TaskState) -> str:
+    return state.compiled.concurrency_policy if state.compiled is not None else ""
+
+
+def _since(execution: Execution) -> int:
+    """From when on it could have started: its wait counts from there, and so does its age."""
+    return max(execution.due, execution.created)
+
+
+def _asked(execution: Execution) -> tuple[int, int, str]:
+    return (_since(execution), execution.nominal, execution.name)
+
+
+def _order(execution: Execution, state: TaskState | None) -> Order:
+    priority = execution.priority
+    if priority is None and state is not None and state.compiled is not None:
+        priority = state.compiled.places.priority
+    priority = DEFAULT_PRIORITY if priority is None else priority
+    return order_of(priority, _since(execution), execution.name)

@@ -11,6 +11,7 @@ from taskrunner.domain.decide import Seen, SlotDecision, Streak, decide, end_pla
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.job import trial_manifest
 from taskrunner.domain.plan import next_slot
+from taskrunner.domain.status import Tally
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress, begin, slot_name
@@ -53,6 +54,11 @@ class Plans:
     def progress(self, task_key: str) -> Progress | None:
         """How far a task has been decided; None before it was looked at."""
         return self._progress.get(task_key)
+
+    def tally(self, task_key: str) -> Tally | None:
+        """The outcomes of a task counted in this term; None before it was looked at."""
+        progress = self._progress.get(task_key)
+        return progress.tally if progress is not None else None
 
     async def handle(self, key: Key) -> None:
         """Look at a task: is its spec usable, has its plan changed, what is due."""
@@ -214,6 +220,7 @@ class Plans:
             for e in state.executions.values()
             if e.terminal and e.started is not None and e.finished is not None
         )
+        circuit, failures = self._gate.breaker(state, int(self._clock.now()))
         return Seen(
             watermark=progress.watermark,
             active=self._gate.active(state),
@@ -221,6 +228,8 @@ class Plans:
             suspended=progress.suspended,
             busy_until=max(ends, default=0),
             streak=_streak(state, progress.watermark),
+            circuit=circuit,
+            failures=failures,
         )
 
     def _report_now(self, state: TaskState) -> None:

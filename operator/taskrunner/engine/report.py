@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from taskrunner.api.v1alpha1.conditions import set_condition
+from taskrunner.api.v1alpha1.conditions import get_condition, is_true, set_condition
 from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import format_instant, parse_instant
@@ -26,7 +26,7 @@ from taskrunner.domain.status import (
 )
 from taskrunner.engine.progress import Progress
 from taskrunner.engine.store import TaskState
-from taskrunner.ports import SCHEDULED_TASKS, Api, Obj
+from taskrunner.ports import SCHEDULED_TASKS, Api, Events, Obj
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,9 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
 class Reporter:
     """Writes statuses of tasks."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, events: Events) -> None:
         self._api = api
+        self._events = events
 
     async def report(
         self, state: TaskState, progress: Progress, now: float, timeout: float
@@ -100,7 +101,26 @@ class Reporter:
         progress.reported_at = now
         state.status = orjson.dumps(obj.get("status") or {})
         state.resource_version = int(obj["metadata"]["resourceVersion"])
+        self._tell_of_circuit(obj, old)
         return True
+
+    def _tell_of_circuit(self, obj: Obj, old: Obj) -> None:
+        """An event when the circuit breaker has opened or closed. A crash right before loses it;
+        the condition stays."""
+        kind = TaskConditionType.CIRCUIT_OPEN
+        new = get_condition((obj.get("status") or {}).get("conditions") or (), kind)
+        opened = new is not None and new["status"] == "True"
+        if new is not None and opened != is_true(old.get("conditions") or (), kind):
+            self._events.record(
+                {
+                    "apiVersion": SCHEDULED_TASKS.api_version,
+                    "kind": SCHEDULED_TASKS.kind,
+                    "metadata": obj["metadata"],
+                },
+                kind="Warning" if opened else "Normal",
+                reason="CircuitOpened" if opened else "CircuitClosed",
+                message=new["message"],
+            )
 
 
 def _conditions(
@@ -147,6 +167,20 @@ def _conditions(
         put(TaskConditionType.COMPLETED, True, TaskReason.NO_SLOT_TO_COME, message)
     elif any(c["type"] == TaskConditionType.COMPLETED for c in conditions):
         put(TaskConditionType.COMPLETED, False, TaskReason.SLOTS_TO_COME, "Slots are to come.")
+    kind, rule = TaskConditionType.CIRCUIT_OPEN, task.circuit_breaker
+    failures = progress.tally.consecutive_failures
+    if rule is not None and failures >= rule.failure_threshold:
+        message = (
+            f"The last {failures} runs failed. Slots are skipped until {rule.reset_seconds} s after"
+            " the last failure; then one run is tried. A success closes the circuit: find the"
+            " cause, and run the task by hand."
+        )
+        put(kind, True, TaskReason.FAILURE_THRESHOLD_REACHED, message)
+    elif is_true(conditions, kind):
+        if rule is None:
+            put(kind, False, TaskReason.NO_CIRCUIT_BREAKER, "The task has no circuit breaker.")
+        else:
+            put(kind, False, TaskReason.RUN_SUCCEEDED, "A run succeeded; slots start runs again.")
     return conditions
 
 

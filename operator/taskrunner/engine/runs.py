@@ -30,6 +30,7 @@ from taskrunner.domain.outcome import (
     Start,
     finished_status,
     progress_status,
+    queued_status,
     retrying_status,
     running_status,
     waiting_status,
@@ -37,7 +38,7 @@ from taskrunner.domain.outcome import (
 from taskrunner.domain.pod_facts import NO_PODS
 from taskrunner.domain.pods import Progress
 from taskrunner.domain.policy import Halt
-from taskrunner.engine.gate import Gate
+from taskrunner.engine.gate import Gate, Hold
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
 from taskrunner.errors import ApiError, Transient
@@ -94,6 +95,8 @@ class Runs:
             verdict = self._gate.verdict(execution, state, now)
             if isinstance(verdict, Wait):
                 return verdict
+            if isinstance(verdict, Hold):
+                return await self._queue(execution, verdict)
             if verdict is not None:
                 await self._finish(execution, verdict, state)
                 return Wait(now)
@@ -207,10 +210,17 @@ class Runs:
 
     def forget(self, uid: str) -> None:
         """The execution is gone or has ended."""
-        self._gate.forget(uid)
         self._killed.pop(uid, None)
         self._lags.pop(uid, None)
         self._progress_at.pop(uid, None)
+
+    async def _queue(self, execution: Execution, hold: Hold) -> Wait:
+        """PATCH the status: the run waits for a place. A crash right before leaves a run that asks
+        for a place again; right after, a run whose age and order are in its object."""
+        if (execution.phase, execution.reason) != ("Queued", hold.reason):
+            status = queued_status(execution, hold.reason, hold.message, self._clock.now())
+            await self._launcher.write_status(execution, status)
+        return Wait(hold.until)
 
     async def _launch(self, execution: Execution, state: TaskState | None, attempt: int) -> None:
         assert state is not None

@@ -53,6 +53,9 @@ class Store:
     def __init__(self) -> None:
         self.wake: Callable[[Key], None] = ignore
         """Told which key changed; whoever leads puts a listener here for the time of its term."""
+        self.changed: Callable[[Key], None] = ignore
+        """Told of each change of a task, or of an execution or its Job, before anything else is
+        done about it; the gate listens here."""
         self.tasks: dict[str, TaskState] = {}
         self.calendars: dict[str, CompiledCalendar | SpecError] = {}
         """By `namespace/name`; the error where a Calendar cannot be followed."""
@@ -86,6 +89,7 @@ class Store:
         else:
             state.executions = self._orphans.pop(state.key, {})
         self.tasks[state.key] = state
+        self.changed(Key("task", state.key))
 
     def drop_task(self, key: str) -> None:
         """The task is gone; what runs of it is still followed."""
@@ -104,6 +108,7 @@ class Store:
         if execution.terminal:
             self.pods.forget(execution.key)
         self._of_task(execution.task_key)[execution.name] = execution
+        self.changed(Key("run", execution.key))
         return True
 
     def drop_execution(self, key: str, uid: str = "") -> Execution | None:
@@ -121,6 +126,7 @@ class Store:
         siblings.pop(known.name, None)
         if not siblings:
             self._orphans.pop(known.task_key, None)
+        self.changed(Key("run", key))
         return known
 
     def put_job(self, job: Job) -> bool:
@@ -136,6 +142,7 @@ class Store:
                 return False
         self.jobs[job.execution_key] = job
         self.launched[job.owner_uid] = max(self.launched.get(job.owner_uid, 0), job.attempt)
+        self.changed(Key("run", job.execution_key))
         return True
 
     def job_of(self, execution: Execution) -> Job | None:

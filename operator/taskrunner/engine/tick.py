@@ -22,6 +22,7 @@ from typing import Final
 
 from taskrunner.domain.history import DEAD_LETTERS_KEPT
 from taskrunner.domain.lifecycle import Wait
+from taskrunner.domain.queueing import DEFAULT_PRIORITY, rank
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
@@ -58,6 +59,7 @@ class Cycle:
         status_interval: float,
         default_retries: int = 0,
         dead_letters: int = DEAD_LETTERS_KEPT,
+        most_active: int | None = None,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -68,7 +70,7 @@ class Cycle:
         self._launcher = Launcher(
             api, clock, store, term, shard=shard, default_retries=default_retries
         )
-        gate = Gate(store)
+        gate = self._gate = Gate(store, clock, most=most_active)
         self._runs = Runs(
             store,
             gate,
@@ -89,7 +91,8 @@ class Cycle:
             metrics,
             report_within=status_interval,
         )
-        self._reporter = Reporter(api)
+        gate.tally = self._plans.tally
+        self._reporter = Reporter(api, events)
         self._history = History(
             api,
             clock,
@@ -110,11 +113,16 @@ class Cycle:
     async def run(self) -> None:
         """Act until cancelled. The store must be in sync with the server when this is called."""
         async with asyncio.TaskGroup() as group:
-            queue = self._queue = WorkQueue(group, self._handle, limit=self._parallel)
+            queue = self._queue = WorkQueue(
+                group, self._handle, limit=self._parallel, rank=self._rank
+            )
             self._store.wake = self._wake
             self._metrics.queue_depth.set_function(lambda: queue.depth)
             self._metrics.agenda.set_function(lambda: len(self._timetable))
+            self._metrics.places_held.set_function(lambda: self._gate.held)
+            self._metrics.in_line.set_function(lambda: self._gate.in_line)
             try:
+                self._gate.begin()
                 for key in list(self._store.tasks):
                     queue.add(Key("task", key))
                 for execution in list(self._store.executions()):
@@ -126,11 +134,22 @@ class Cycle:
                 await self._timetable.run()
             finally:
                 queue.close()
+                self._gate.end()
                 self._store.wake = ignore
 
     def _wake(self, key: Key) -> None:
         if self._queue is not None:
             self._queue.add(key)
+
+    def _rank(self, key: Key) -> float:
+        """By priority and by how long ago somebody asked for the key, as runs wait for places."""
+        execution = self._store.execution(key.name) if key.subject == "run" else None
+        task_key = key.name if execution is None else execution.task_key
+        priority = None if execution is None else execution.priority
+        state = self._store.tasks.get(task_key)
+        if priority is None and state is not None and state.compiled is not None:
+            priority = state.compiled.places.priority
+        return rank(DEFAULT_PRIORITY if priority is None else priority, self._clock.now())
 
     # --- one place for errors, by remedy -------------------------------------------------------
 

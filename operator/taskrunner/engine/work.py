@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
@@ -26,6 +26,9 @@ class WorkQueue:
 
     A key added while it is being handled is handled once more afterwards; a key added twice before
     that is handled once. `handle` must not raise: errors are the caller's to judge.
+
+    Of the keys of one subject the one with the smallest `rank` is next, as it was when the key was
+    added; among equals, the one that was added first. A rank that grows with time lets none starve.
     """
 
     def __init__(
@@ -34,11 +37,14 @@ class WorkQueue:
         handle: Callable[[Key], Awaitable[None]],
         *,
         limit: int,
+        rank: Callable[[Key], float] = lambda key: 0.0,
     ) -> None:
         self._group = group
         self._handle = handle
         self._limit = limit
-        self._waiting: dict[Subject, deque[Key]] = {subject: deque() for subject in ORDER}
+        self._rank = rank
+        self._waiting: dict[Subject, list[tuple[float, int, Key]]] = {s: [] for s in ORDER}
+        self._count = 0
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
         self._workers = 0
@@ -55,7 +61,7 @@ class WorkQueue:
         self._queued.add(key)
         if key in self._active:
             return
-        self._waiting[key.subject].append(key)
+        self._push(key)
         if self._workers < self._limit:
             self._workers += 1
             self._group.create_task(self._work())
@@ -79,17 +85,21 @@ class WorkQueue:
                 finally:
                     self._active.discard(key)
                 if key in self._queued:
-                    self._waiting[key.subject].append(key)
+                    self._push(key)
         except BaseException:
             self.close()
             raise
         finally:
             self._workers -= 1
 
+    def _push(self, key: Key) -> None:
+        self._count += 1
+        heapq.heappush(self._waiting[key.subject], (self._rank(key), self._count, key))
+
     def _take(self) -> Key | None:
         for waiting in self._waiting.values():
             if waiting:
-                key = waiting.popleft()
+                key = heapq.heappop(waiting)[2]
                 self._queued.discard(key)
                 return key
         return None

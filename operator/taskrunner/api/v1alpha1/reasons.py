@@ -37,6 +37,11 @@ class ExecutionReason(StrEnum):
     FAILED_MOUNT = "FailedMount"
     CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
 
+    # Queued
+    WAITING_FOR_PLACE = "WaitingForPlace"
+    """As many runs are active as the operator may have at once. Waiting for runs of its own task
+    has the reason ConcurrentRun."""
+
     # Succeeded
     JOB_COMPLETE = "JobComplete"
 
@@ -110,3 +115,6 @@ class TaskReason(StrEnum):
     NO_SLOT_TO_COME = "NoSlotToCome"
     ON_TIME = "OnTime"
     SLOT_OVERDUE = "SlotOverdue"
+    FAILURE_THRESHOLD_REACHED = "FailureThresholdReached"
+    RUN_SUCCEEDED = "RunSucceeded"
+    NO_CIRCUIT_BREAKER = "NoCircuitBreaker"

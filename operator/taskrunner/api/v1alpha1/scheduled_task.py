@@ -238,14 +238,24 @@ class CatchUp(SpecModel):
 class QueueRef(SpecModel):
     """Where runs wait when they may not start yet."""
 
-    name: Label | None = Field(
+    name: Annotated[Label | None, NotBuilt()] = Field(
         None, description="Name of a TaskQueue in this namespace.", examples=["load-tests"]
     )
     max_length: int | None = Field(
-        None, ge=1, le=10_000, description="Most runs of this task that may wait.", examples=[10]
+        None,
+        ge=0,
+        le=10_000,
+        description="Most runs of this task that may wait; further ones are skipped with the reason"
+        " QueueFull. 0 to 10000. Default: 100 with Queue or `maxConcurrent`, else no limit.",
+        examples=[10],
     )
     timeout_seconds: int | None = Field(
-        None, ge=1, le=_YEAR, description="Longest wait of a run.", examples=[3600]
+        None,
+        ge=1,
+        le=_YEAR,
+        description="Longest wait of a run; then it is skipped with the reason QueueTimedOut. The"
+        " wait does not count against startingDeadlineSeconds. 1 to 31622400. Default: no limit.",
+        examples=[3600],
     )
 
 
@@ -296,16 +306,22 @@ class RetryPolicy(SpecModel):
 
 
 class CircuitBreaker(SpecModel):
-    """Stops starting runs of a task that keeps failing."""
+    """Stops starting runs of a task that keeps failing. While it is open, slots are skipped with
+    the reason CircuitOpen; runs by hand start all the same. A success closes it."""
 
     failure_threshold: int = Field(
-        5, ge=1, le=1000, description="Failures in a row that open it. Default: 5.", examples=[5]
+        5,
+        ge=1,
+        le=1000,
+        description="Failures in a row that open it. 1 to 1000. Default: 5.",
+        examples=[5],
     )
     reset_seconds: int = Field(
         1800,
         ge=1,
         le=_YEAR,
-        description="One run is tried after this time. Default: 1800.",
+        description="When the last run failed so long ago, one run is tried. 1 to 31622400."
+        " Default: 1800.",
         examples=[1800],
     )
 
@@ -331,6 +347,13 @@ class ScheduledTaskSpec(SpecModel):
             "!has(self.startTime) || !has(self.endTime) || self.startTime < self.endTime",
             "endTime must be after startTime; set a later endTime or remove it",
             "endTime",
+        ),
+        Rule(
+            "!has(self.maxConcurrent) || !has(self.concurrencyPolicy) ||"
+            " self.concurrencyPolicy in ['Allow', 'Queue']",
+            "maxConcurrent belongs to Allow and Queue; remove it, or set concurrencyPolicy to"
+            " Queue",
+            "maxConcurrent",
         ),
     )
 
@@ -363,11 +386,12 @@ class ScheduledTaskSpec(SpecModel):
         " deferral); later it is recorded as missed. Default: no deadline.",
         examples=[3600],
     )
-    concurrency_policy: Annotated[ConcurrencyPolicy, NotBuilt("Replace", "Queue")] = Field(
+    concurrency_policy: ConcurrencyPolicy = Field(
         "Allow",
-        description="When a slot is due while a run of the task is active: Allow starts it beside,"
-        " Forbid waits for the end and then catches up as `catchUp` says, Replace stops the"
-        " active run first, Queue starts the runs one after the other. Default: Allow.",
+        description="When a slot is due while a run of the task is active: Allow starts it beside"
+        " (up to `maxConcurrent`), Forbid waits for the end and then catches up as `catchUp` says,"
+        " Replace stops the active run first, Queue starts the runs one after the other. Default:"
+        " Allow.",
         json_schema_extra=STORED,
         examples=["Forbid"],
     )
@@ -472,22 +496,27 @@ class ScheduledTaskSpec(SpecModel):
         json_schema_extra=keyed("name"),
         examples=[[{"name": "SUITE", "enum": ["smoke", "full"], "default": "smoke"}]],
     )
-    priority: Annotated[int | None, NotBuilt()] = Field(
+    priority: int | None = Field(
         None,
         ge=0,
         le=1000,
-        description="Larger starts first when starts are limited. 0 to 1000.",
+        description="Larger starts first when starts are limited; a run gains 1 for every 10 s that"
+        " it waits. 0 to 1000. Default: 500.",
         examples=[500],
     )
-    max_concurrent: Annotated[int | None, NotBuilt()] = Field(
+    max_concurrent: int | None = Field(
         None,
         ge=1,
         le=10_000,
-        description="Most runs of the task that may be active at once, with Allow and Queue.",
+        description="Most runs of the task that may be active at once, with Allow and Queue; the"
+        " others wait. 1 to 10000. Default: 1 with Queue, no limit with Allow.",
         examples=[1],
     )
-    queue: Annotated[QueueRef | None, NotBuilt()] = Field(
-        None, description="Where runs wait when they may not start yet.", examples=[{}]
+    queue: QueueRef | None = Field(
+        None,
+        description="How runs wait that may not start yet, because of concurrencyPolicy Queue,"
+        " maxConcurrent, or the maximum of the operator. Default: as long as it takes.",
+        examples=[{"maxLength": 10, "timeoutSeconds": 3600}],
     )
     timeout_seconds: int | None = Field(
         None,
@@ -512,8 +541,10 @@ class ScheduledTaskSpec(SpecModel):
         " 0 where the template has none.",
         examples=[{"maxRetries": 3}],
     )
-    circuit_breaker: Annotated[CircuitBreaker | None, NotBuilt()] = Field(
-        None, description="Stop starting runs when the task keeps failing.", examples=[{}]
+    circuit_breaker: CircuitBreaker | None = Field(
+        None,
+        description="Stop starting runs when the task keeps failing. Default: never.",
+        examples=[{"failureThreshold": 5, "resetSeconds": 1800}],
     )
     ttl_seconds_after_finished: int | None = Field(
         None,
@@ -531,6 +562,13 @@ class ScheduledTaskSpec(SpecModel):
                 "",
                 "schedule and schedules are set together.",
                 "Set only one of them; move the expression of schedule into an entry of schedules.",
+            )
+        if self.max_concurrent is not None and self.concurrency_policy in ("Forbid", "Replace"):
+            yield Problem(
+                "maxConcurrent",
+                str(self.max_concurrent),
+                f"It belongs to Allow and Queue; with {self.concurrency_policy} one run is active.",
+                "Remove it, or set concurrencyPolicy to Queue.",
             )
         for position, name in repeated(entry.name for entry in self.schedules):
             yield Problem(

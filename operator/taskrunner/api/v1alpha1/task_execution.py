@@ -213,7 +213,7 @@ class TaskExecutionSpec(SpecModel):
         description="The replica that created the execution. Set by the operator.",
         examples=[{"shard": "0", "epoch": "taskrunner-7f9c/12"}],
     )
-    priority: Annotated[int | None, NotBuilt()] = Field(
+    priority: int | None = Field(
         None,
         ge=0,
         le=1000,
