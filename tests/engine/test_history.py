@@ -156,6 +156,24 @@ async def test_the_time_to_live_of_a_job_is_taken_over(world: World, fails: bool
     assert execution["status"]["phase"] == ("Failed" if fails else "Succeeded")
 
 
+async def test_the_jobs_of_all_attempts_go_together(world: World) -> None:
+    await world.replica()
+    world.fail.add("hello")
+    world.apply(
+        "hello",
+        schedules=[{"name": "go", "at": format_instant(START + 20)}],
+        jobTemplate=with_job_ttl(100),
+        retryPolicy={"maxRetries": 2, "initialDelaySeconds": 10, "jitterPercent": 0},
+    )
+    await world.clock.advance(140)
+    assert len(world.jobs()) == 3
+    await world.clock.advance(100)
+    assert not world.jobs()
+    (execution,) = world.executions("hello")
+    assert execution["status"]["reason"] == "RetriesExhausted"
+    assert len(execution["status"]["attempts"]) == 3
+
+
 async def test_a_job_stays_until_its_outcome_is_recorded(world: World) -> None:
     replica = await world.replica()
     world.apply(

@@ -20,7 +20,8 @@ from taskrunner.domain.history import (
     next_expiry,
     selector,
 )
-from taskrunner.domain.observed import Execution, Job
+from taskrunner.domain.naming import job_name
+from taskrunner.domain.observed import Execution, Job, job_from
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress
 from taskrunner.engine.store import Store, TaskState
@@ -94,10 +95,12 @@ class History:
         for state in states:
             for job in self._jobs(state, now):
                 await self._delete_job(job)
-        for key in noted:
-            self._noted[namespace].pop(key, None)
-        for state in states:
-            self.note(state)
+                await self._delete_earlier(job)
+        # What was noted meanwhile may be gone already: the minute begins anew for what is left.
+        self._timetable.forget(Key("history", namespace))
+        for key in {**noted, **self._noted.pop(namespace, {})}:
+            if key in self._store.tasks:
+                self.note(self._store.tasks[key])
 
     async def _delete(self, batch: list[Execution]) -> None:
         """Delete executions; their Jobs, run Leases and pods go with them, by the garbage
@@ -153,6 +156,17 @@ class History:
         except NotFound:
             log.debug("Job %s was deleted by somebody else", job.key)
         self._store.drop_job(job)
+
+    async def _delete_earlier(self, last: Job) -> None:
+        """Delete the Jobs of the attempts before the last one, which are not in memory."""
+        for attempt in range(1, last.attempt):
+            name = job_name(last.execution, attempt)
+            try:
+                job = job_from(await self._api.get(JOBS, last.namespace, name))
+            except NotFound:
+                continue
+            if job.owner_uid == last.owner_uid and not job.deleting:
+                await self._delete_job(job)
 
     def _expendable(self, state: TaskState, now: float) -> list[Execution]:
         task, progress = state.compiled, self._progress(state.key)
