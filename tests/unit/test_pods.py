@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.observed import execution_from
 from taskrunner.domain.pod_facts import NO_PODS, PodFacts, facts
-from taskrunner.domain.pod_problems import GRACE_SECONDS, PROBLEMS
+from taskrunner.domain.pod_problems import GRACE_SECONDS, PROBLEMS, Notice, refusal_of
 from taskrunner.domain.pods import RESULT_BYTES, Pod, Progress, pod_from, progress_from, tail
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.pods import Pods
@@ -291,6 +291,49 @@ def test_why_pods_are_refused(name: str, reason: str, told: list[str]) -> None:
     assert "Error creating" not in problem.message
     namespace = GOLDEN["events"][name][0]["metadata"]["namespace"]
     assert seen.keys[-1] == Key("run", f"{namespace}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        pytest.param(
+            'Error creating: admission webhook "images.example.com" denied the request: no tag',
+            "denied the request: no tag. Change the pod template as the admission webhook asks",
+            id="an admission webhook",
+        ),
+        pytest.param(
+            "Error creating: pods \"x-1-abcde\" is forbidden: ValidatingAdmissionPolicy 'p' with "
+            "binding 'b' denied request: no tag",
+            "denied request: no tag. Change the pod template as the policy asks",
+            id="an admission policy",
+        ),
+        pytest.param(
+            'Error creating: Pod "x-1-abcde" is invalid: spec.priority: Forbidden',
+            "spec.priority: Forbidden. Correct the pod template.",
+            id="an invalid pod",
+        ),
+        pytest.param(
+            "Error creating: something new",
+            "something new. Correct the pod template, or what refuses it.",
+            id="what is not known yet",
+        ),
+    ],
+)
+def test_others_that_refuse_pods(note: str, told: str) -> None:
+    problem = refusal_of(Notice("uid", note, 1, 1), None)
+    assert problem is not None
+    assert problem.reason == "PodRejected"
+    assert told in problem.message
+
+
+def test_a_container_that_the_runtime_cannot_create_is_told() -> None:
+    obj = dict(GOLDEN["pods"]["no-secret"])
+    waiting = {"reason": "CreateContainerError", "message": "no command specified"}
+    status = {"name": "main", "state": {"waiting": waiting}}
+    problem = facts([pod_from(obj | {"status": {"containerStatuses": [status]}})]).problem
+    assert problem is not None
+    assert problem.reason == "CreateContainerError"
+    assert "cannot be started: no command specified. Correct its command" in problem.message
 
 
 def test_each_refused_pod_has_an_event_and_the_problem_began_with_the_first() -> None:
