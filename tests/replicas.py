@@ -19,6 +19,9 @@ READY_SECONDS = 30.0
 class OperatorProcess:
     """One `taskrunner operator`, with its log in a file."""
 
+    program: tuple[str, ...] = ("-m", "taskrunner")
+    """What Python runs."""
+
     def __init__(self, kubeconfig: Path, namespace: str, log: Path, **settings: str) -> None:
         self.identity = log.stem
         self._log = log
@@ -33,7 +36,7 @@ class OperatorProcess:
         }
         self._output = log.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "taskrunner", "operator"],
+            [sys.executable, *self.program, "operator"],
             env=environment,
             stdout=self._output,
             stderr=subprocess.STDOUT,
