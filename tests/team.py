@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,6 +89,17 @@ class Team:
             f"-n={self.name}", kind, f"-l=taskrunner.dev/task={of}"
         )["items"]
         return found
+
+    def of_task(self, name: str) -> list[Json]:
+        """All executions that name a task, whoever owns them."""
+        found = self.cluster.get(
+            f"-n={self.name}", "texec", f"--field-selector=spec.taskRef.name={name}"
+        )
+        return list(found["items"])
+
+    def patch(self, kind: str, name: str, change: Json) -> None:
+        """A JSON merge patch."""
+        self.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps(change)}")
 
     def succeeded(self, of: str) -> list[Json]:
         found = self.all("texec", of)

@@ -38,11 +38,14 @@ def execution(name: str, phase: str, ended: int = 0, **changes: Any) -> Executio
         "creationTimestamp": stamp(NOW - ended - 10),
         "labels": {"taskrunner.dev/execution": name},
     }
+    decision = "Skip" if phase == "Skipped" else "Miss" if phase == "Missed" else "Run"
+    if changes.get("type") == "Manual":
+        decision = "Run"
     spec = {
         "taskRef": {"name": "nightly"},
         "type": "Scheduled",
         "scheduledTime": stamp(NOW - ended - 10),
-        "decision": {"type": "Run", "due": stamp(NOW - ended - 10)},
+        "decision": {"type": decision, "due": stamp(NOW - ended - 10)},
     }
     status = {"phase": phase, "completionTime": stamp(NOW - ended)}
     found = execution_from({"metadata": meta, "spec": spec, "status": status})
@@ -95,6 +98,12 @@ LIMITS: list[tuple[str, list[Execution], dict[str, Any], list[str]]] = [
         [*many("Cancelled", [10, 20]), *many("Skipped", [5])],
         {},
         ["cancelled-20"],
+    ),
+    (
+        "a run by hand that was skipped is kept apart from the records of slots",
+        [execution("asked", "Skipped", 20, type="Manual"), *many("Missed", [10])],
+        {},
+        [],
     ),
     (
         "what has not ended stays",

@@ -12,7 +12,8 @@ from taskrunner.domain.observed import Execution, Job
 RECORDS_KEPT: Final = 1
 """Skip and Miss records kept per task; they never push out runs."""
 CANCELLED_KEPT: Final = 1
-"""Cancelled runs kept per task; nothing went wrong with them, and nothing was done."""
+"""Runs kept per task that were cancelled, or asked for and not started; records of slots that were
+not to run do not push them out."""
 
 DEAD_LETTERS_KEPT: Final = 20
 """Runs kept per task that have exhausted their retries, unless the operator is set otherwise. They
@@ -56,8 +57,7 @@ def expendable(
     groups: dict[str, list[Execution]] = {group: [] for group in limits}
     for execution in executions:
         if execution.terminal and not execution.deleting:
-            group = _DEAD if is_dead_letter(execution) else execution.phase
-            groups[group if group in groups else ""].append(execution)
+            groups[_group(execution)].append(execution)
     found: list[Execution] = []
     for group, members in groups.items():
         members.sort(key=_age, reverse=True)
@@ -67,6 +67,15 @@ def expendable(
             beyond += [e for e in kept if _ended(e) + ttl <= now]
         found += [e for e in beyond if _freed(e, decided_until)]
     return sorted(found, key=_age)
+
+
+def _group(execution: Execution) -> str:
+    """What an execution counts with."""
+    if is_dead_letter(execution):
+        return _DEAD
+    if execution.phase in ("Succeeded", "Failed"):
+        return execution.phase
+    return "Cancelled" if execution.is_run else ""
 
 
 def is_dead_letter(execution: Execution) -> bool:
