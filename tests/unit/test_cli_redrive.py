@@ -104,6 +104,23 @@ def test_a_dead_letter_is_repeated_once_however_often_it_is_asked_for(cluster: C
     assert len(cluster.api.server.list(TASK_EXECUTIONS)) == 4 + 3
 
 
+def test_a_dead_letter_stays_repeated_when_its_repetition_is_deleted(cluster: Cluster) -> None:
+    cluster.run("redrive", "a")
+    name = cluster.made()["a"]["metadata"]["name"]
+    cluster.api.server.delete(TASK_EXECUTIONS, "qa", name)
+    done = cluster.run("redrive", "a")
+    assert f"a: has been repeated already by {name}" in done.stdout
+    assert not cluster.made()
+
+
+def test_who_may_not_label_is_told_what_follows(cluster: Cluster) -> None:
+    cluster.api.fail("patch", TASK_EXECUTIONS, error=Refused("may not patch", code=403))
+    done = cluster.run("redrive", "a")
+    assert done.exit_code == 0
+    assert "a: is repeated by" in done.stdout
+    assert "warning: a: It cannot be labelled as repeated" in done.stderr
+
+
 def test_a_dry_run_changes_nothing(cluster: Cluster) -> None:
     done = cluster.run("redrive", "--all", "--dry-run")
     assert done.exit_code == 0

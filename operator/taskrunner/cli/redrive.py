@@ -157,6 +157,10 @@ async def _redriven(api: Api, execution: Obj, *, dry_run: bool) -> bool:
         )
         return False
     again = redrive_name(execution)
+    known = (execution["metadata"].get("labels") or {}).get(names.LABEL_REDRIVEN_BY)
+    if known:
+        typer.echo(f"{name}: has been repeated already by {known}")
+        return True
     if dry_run:
         typer.echo(f"{name}: would be repeated by {again}")
         return True
@@ -169,7 +173,23 @@ async def _redriven(api: Api, execution: Obj, *, dry_run: bool) -> bool:
         return False
     else:
         typer.echo(f"{name}: is repeated by {again}")
+    await _mark(api, execution, again)
     return True
+
+
+async def _mark(api: Api, execution: Obj, again: str) -> None:
+    """Note on the dead letter what has repeated it: that run may be deleted first, and its name be
+    free again. Dying right before is made up for by whoever asks next."""
+    name, namespace = execution["metadata"]["name"], execution["metadata"]["namespace"]
+    patch = {"metadata": {"labels": {names.LABEL_REDRIVEN_BY: again}}}
+    try:
+        await api.patch(TASK_EXECUTIONS, namespace, name, patch)
+    except ApiError as error:
+        typer.echo(
+            f"warning: {name}: It cannot be labelled as repeated, so once {again} has been deleted,"
+            f" it would be repeated again: {error}",
+            err=True,
+        )
 
 
 def _exit(work: Coroutine[Any, Any, int]) -> None:

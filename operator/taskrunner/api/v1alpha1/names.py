@@ -21,6 +21,8 @@ ANNOTATION_WRITER_EPOCH: Final = f"{GROUP}/writer-epoch"
 """On Jobs, as `spec.writer.epoch` of executions: the epoch in which it was created."""
 LABEL_PAUSED: Final = f"{GROUP}/paused"
 """On a Namespace: no task in it starts runs while the label is there."""
+LABEL_REDRIVEN_BY: Final = f"{GROUP}/redriven-by"
+"""On a dead letter: the execution that has run it again, written by `taskrunner redrive`."""
 ANNOTATION_REQUESTED_BY: Final = f"{GROUP}/requested-by"
 """On a ScheduledTask: who asked for it, stamped at admission. The one annotation of ours."""
 
