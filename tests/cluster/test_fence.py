@@ -61,9 +61,10 @@ def test_runs_and_jobs_carry_the_epoch_of_their_writer(team: Team) -> None:
     assert job["metadata"]["annotations"]["taskrunner.dev/writer-epoch"] == epoch(team)
     for obj in (job, run):
         assert obj["metadata"]["labels"]["taskrunner.dev/shard"] == "0"
-    row = team.kubectl("get", "tshard", SHARD).splitlines()[1].split()
-    assert row[:2] == [SHARD, epoch(team).partition("/")[0]]
-    assert row[5] == "True"
+    assert SHARD in team.kubectl("get", "tshard")
+    status = team.get("tshard", SHARD)["status"]
+    assert status["holder"] == epoch(team).partition("/")[0]
+    assert [(c["type"], c["status"]) for c in status["conditions"]] == [("Fenced", "True")]
 
 
 def test_a_leader_that_is_shut_out_gives_up_and_says_so(team: Team) -> None:

@@ -33,13 +33,14 @@ def epoch_text(identity: str, number: int) -> str:
     return f"{identity}/{number}"
 
 
-def raised(present: Mapping[str, Any] | None, identity: str, term: int, shards: int) -> Obj:
+def raised(present: Mapping[str, Any] | None, identity: str, at_least: int, shards: int) -> Obj:
     """The spec of a Shard whose turn it is now, following the spec that is there (None: none).
 
-    The number only grows. `term` is the number of the Lease's term, which keeps it growing when the
-    Shard was deleted and made again; even where both were, the identity makes the epoch unique.
+    The number only grows. `at_least` keeps it so when the Shard was deleted and made again: it is
+    more than the number of the Lease's terms so far, and than every number that this process has
+    had. Where Lease and Shard were deleted both, the identity makes the epoch unique.
     """
-    number = max(int(present["number"]) + 1 if present else 1, term)
+    number = max(int(present["number"]) + 1 if present else 1, at_least)
     return {
         "epoch": epoch_text(identity, number),
         "number": number,

@@ -82,6 +82,8 @@ class Fence:
         self._shard = shard
         self._shards = shards
         self.name = shard_object(shard)
+        self._last = 0
+        """The last number that this process has tried to take."""
         self.shard_object: Obj = {}
         """The Shard as last written; empty before."""
         self._probe_namespace = probe_namespace
@@ -100,7 +102,8 @@ class Fence:
             try:
                 present = await self._read()
                 before = present["spec"] if present else None
-                spec = raised(before, term.identity, term.epoch, self._shards)
+                spec = raised(before, term.identity, self._at_least(term), self._shards)
+                self._last = int(spec["number"])
                 await self._write(present, spec, limit)
             except (AlreadyExists, Conflict):
                 continue  # Somebody was faster; look again, while the Lease is ours.
@@ -185,6 +188,9 @@ class Fence:
             log.info("Shard %s: not marked as released: %s", self.name, error)
 
     # --- how ------------------------------------------------------------------------------------
+
+    def _at_least(self, term: Term) -> int:
+        return max(term.epoch, self._last) + 1
 
     def _limit(self, term: Term) -> float:
         remaining = term.remaining()
