@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.instants import format_instant
+from taskrunner.engine.work import Key
 from taskrunner.errors import Transient
 from taskrunner.ports import JOBS, PODS, SCHEDULED_TASKS, TASK_EXECUTIONS
 from world import NS, START, World, phases
@@ -288,6 +289,34 @@ async def test_due_slots_start_by_priority_when_not_all_can_at_once(world: World
         world.apply(f"t{number}", schedule="* * * * *", priority=priority)
     await world.clock.advance(60)
     assert [name.split("-")[0] for name in world.jobs_created] == ["t1", "t2", "t0"]
+
+
+async def test_starts_go_before_what_follows_from_them_but_not_for_ever(world: World) -> None:
+    replica = await world.replica()
+    world.run_for |= {"low": None, "high": None}
+    world.apply("low", priority=0)
+    world.apply("high", priority=1000)
+    await world.clock.advance(1)
+    for task in ("low", "high"):
+        world.run_by_hand(f"{task}-runs", task)
+        world.run_by_hand(f"{task}-later", task, notBefore=format_instant(START + 1000))
+    await world.clock.advance(5)
+    cycle = replica.cycle
+    assert cycle is not None
+
+    keys = [
+        Key("run", f"{NS}/high-later"),
+        Key("task", f"{NS}/high"),
+        Key("run", f"{NS}/low-later"),
+        Key("task", f"{NS}/low"),
+        Key("run", f"{NS}/low-runs"),  # it has started: its outcome can wait
+        Key("report", f"{NS}/low"),
+        Key("history", NS),
+    ]
+    ranks = [cycle._rank(key) for key in keys]
+    assert ranks == sorted(ranks)
+    await world.clock.advance(120)
+    assert cycle._rank(keys[0]) > ranks[-1]
 
 
 # --- the maximum of the operator ------------------------------------------------------------------

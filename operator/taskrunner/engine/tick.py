@@ -22,7 +22,7 @@ from typing import Final
 
 from taskrunner.domain.history import DEAD_LETTERS_KEPT
 from taskrunner.domain.lifecycle import Wait
-from taskrunner.domain.queueing import DEFAULT_PRIORITY, rank
+from taskrunner.domain.queueing import DEFAULT_PRIORITY
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
@@ -40,6 +40,11 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MOST_SECONDS: Final = 30.0
+GIVES_WAY_SECONDS: Final = {"run": 0, "task": 1, "follow": 15, "report": 30, "history": 60}
+"""How much sooner something else may have been asked for and still goes first. `follow` is a run
+that has started: to record what became of it can wait until those that are due have started."""
+SOONER_PER_POINT: Final = 0.01
+"""Seconds that a point of priority is worth while a burst is worked off: 10 s from 0 to 1000."""
 
 
 class Cycle:
@@ -142,14 +147,19 @@ class Cycle:
             self._queue.add(key)
 
     def _rank(self, key: Key) -> float:
-        """By priority and by how long ago somebody asked for the key, as runs wait for places."""
+        """When not everything can go at once: by when somebody asked for it, in seconds; sooner for
+        a larger priority, and later for what can wait. Starts go first, so nothing that follows
+        from a burst slows it down; but none of it waits for ever."""
         execution = self._store.execution(key.name) if key.subject == "run" else None
         task_key = key.name if execution is None else execution.task_key
         priority = None if execution is None else execution.priority
         state = self._store.tasks.get(task_key)
         if priority is None and state is not None and state.compiled is not None:
             priority = state.compiled.places.priority
-        return rank(DEFAULT_PRIORITY if priority is None else priority, self._clock.now())
+        sooner = (DEFAULT_PRIORITY if priority is None else priority) * SOONER_PER_POINT
+        started = execution is not None and self._store.has_job(execution)
+        later = GIVES_WAY_SECONDS["follow" if started else key.subject]
+        return self._clock.boot() + later - sooner
 
     # --- one place for errors, by remedy -------------------------------------------------------
 

@@ -27,8 +27,8 @@ class WorkQueue:
     A key added while it is being handled is handled once more afterwards; a key added twice before
     that is handled once. `handle` must not raise: errors are the caller's to judge.
 
-    Of the keys of one subject the one with the smallest `rank` is next, as it was when the key was
-    added; among equals, the one that was added first. A rank that grows with time lets none starve.
+    The key with the smallest `rank` is next, as it was when the key was added; among equals, the
+    one that was added first. A rank that grows with time lets none starve.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class WorkQueue:
         handle: Callable[[Key], Awaitable[None]],
         *,
         limit: int,
-        rank: Callable[[Key], float] = lambda key: 0.0,
+        rank: Callable[[Key], float] = lambda key: ORDER.index(key.subject),
     ) -> None:
         self._group = group
         self._handle = handle
         self._limit = limit
         self._rank = rank
-        self._waiting: dict[Subject, list[tuple[float, int, Key]]] = {s: [] for s in ORDER}
+        self._waiting: list[tuple[float, int, Key]] = []
         self._count = 0
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
@@ -94,12 +94,11 @@ class WorkQueue:
 
     def _push(self, key: Key) -> None:
         self._count += 1
-        heapq.heappush(self._waiting[key.subject], (self._rank(key), self._count, key))
+        heapq.heappush(self._waiting, (self._rank(key), self._count, key))
 
     def _take(self) -> Key | None:
-        for waiting in self._waiting.values():
-            if waiting:
-                key = heapq.heappop(waiting)[2]
-                self._queued.discard(key)
-                return key
-        return None
+        if not self._waiting:
+            return None
+        key = heapq.heappop(self._waiting)[2]
+        self._queued.discard(key)
+        return key
