@@ -8,8 +8,8 @@ import logging
 from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.store import Store
 from taskrunner.errors import Refused
-from taskrunner.kube.client import ApiClient
 from taskrunner.kube.reflector import Reflector
+from taskrunner.kube.source import Source
 from taskrunner.ports import CONFIG_MAPS, NAMESPACES, Clock
 from taskrunner.settings import Settings
 
@@ -23,7 +23,7 @@ class PauseWatches:
     read them, it says so once, and the label or the ConfigMap has no effect.
     """
 
-    def __init__(self, settings: Settings, client: ApiClient, clock: Clock, store: Store) -> None:
+    def __init__(self, settings: Settings, client: Source, clock: Clock, store: Store) -> None:
         only = settings.watch_namespace
         self._namespaces = Reflector(
             client,
