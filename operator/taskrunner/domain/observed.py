@@ -12,7 +12,12 @@ from typing import Any, Final
 
 from taskrunner.api.v1alpha1 import names
 from taskrunner.domain.instants import parse_instant
-from taskrunner.domain.pods import Progress, progress_from, recorded_progress
+from taskrunner.domain.pods import (
+    Progress,
+    instant_or_none,
+    progress_from,
+    recorded_progress,
+)
 from taskrunner.domain.policy import (
     HALT_ANNOTATION,
     POLICY_ANNOTATION,
@@ -167,10 +172,10 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
     status: Mapping[str, Any] = obj.get("status") or {}
     decision: Mapping[str, Any] = spec.get("decision") or {}
     created = parse_instant(meta["creationTimestamp"])
-    nominal = _instant(spec.get("scheduledTime"))
+    nominal = instant_or_none(spec.get("scheduledTime"))
     if nominal is None:
         nominal = created
-    not_before = _instant(spec.get("notBefore"))
+    not_before = instant_or_none(spec.get("notBefore"))
     phase: str = status.get("phase", "")
     return Execution(
         namespace=meta["namespace"],
@@ -188,23 +193,23 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         decision_message=decision.get("message", ""),
         nominal=nominal,
         due=nominal if not_before is None else not_before,
-        decided_at=_instant(decision.get("due")) or nominal,
+        decided_at=instant_or_none(decision.get("due")) or nominal,
         priority=spec.get("priority"),
-        queued=_instant(status.get("queuedTime")),
+        queued=instant_or_none(status.get("queuedTime")),
         arguments=tuple((spec.get("arguments") or {}).items()),
         phase=phase,
         attempt=status.get("attempt", 0),
-        started=_instant(status.get("startTime")),
-        finished=_instant(status.get("completionTime")),
+        started=instant_or_none(status.get("startTime")),
+        finished=instant_or_none(status.get("completionTime")),
         reason=status.get("reason", ""),
         label=(meta.get("labels") or {}).get(names.LABEL_EXECUTION, ""),
         stop=spec.get("stop") or "",
         timeout=spec.get("timeoutSeconds"),
-        next_retry=_instant(status.get("nextRetryTime")),
+        next_retry=instant_or_none(status.get("nextRetryTime")),
         task_generation=status.get("taskGeneration"),
         attempts=() if phase in TERMINAL else tuple(map(_attempt, status.get("attempts") or ())),
         progress=None if phase in TERMINAL else recorded_progress(status.get("progress")),
-        first=_instant(decision.get("from")) or nominal,
+        first=instant_or_none(decision.get("from")) or nominal,
         count=decision.get("count", 1),
     )
 
@@ -223,7 +228,7 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         held = held or condition["type"] == "Suspended"
         if condition["type"] in ("Complete", "Failed"):
             finished = condition["type"]
-            finished_at = _instant(condition.get("lastTransitionTime"))
+            finished_at = instant_or_none(condition.get("lastTransitionTime"))
             reason, message = condition.get("reason", ""), condition.get("message", "")
     return Job(
         namespace=meta["namespace"],
@@ -234,10 +239,10 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         owner_uid=_owner_uid(meta, names.TASK_EXECUTION.kind),
         deleting="deletionTimestamp" in meta,
         created=parse_instant(meta["creationTimestamp"]),
-        started=_instant(status.get("startTime")),
+        started=instant_or_none(status.get("startTime")),
         ready=status.get("ready") or 0,
         finished=finished,
-        finished_at=_instant(status.get("completionTime")) or finished_at,
+        finished_at=instant_or_none(status.get("completionTime")) or finished_at,
         reason=reason,
         message=message,
         attempt=_attempt_number(meta["name"]),
@@ -254,8 +259,8 @@ def job_from(obj: Mapping[str, Any]) -> Job:
 def _attempt(wire: Mapping[str, Any]) -> Attempt:
     return Attempt(
         wire["number"],
-        _instant(wire.get("startTime")),
-        _instant(wire.get("completionTime")),
+        instant_or_none(wire.get("startTime")),
+        instant_or_none(wire.get("completionTime")),
         wire.get("exitCode"),
         wire.get("reason", ""),
     )
@@ -265,10 +270,6 @@ def _attempt_number(name: str) -> int:
     """The last part of `<execution>-<attempt>`."""
     number = name.rpartition("-")[2]
     return int(number) if number.isascii() and number.isdigit() else 0
-
-
-def _instant(text: str | None) -> int | None:
-    return parse_instant(text) if text else None
 
 
 def _owner_uid(meta: Mapping[str, Any], kind: str) -> str:

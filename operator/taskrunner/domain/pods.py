@@ -209,9 +209,10 @@ def _container(name: str, init: bool, status: Mapping[str, Any]) -> Container:
 
 
 def instant_or_none(text: str | None) -> int | None:
-    """A time that others have written. Kubernetes takes the year 0, Python knows none: whoever may
-    write an event or a pod's status must not be able to stop the watch with it."""
+    """A time that others have written; None when it is none. Kubernetes takes the year 0, small
+    letters in the text of a custom resource, and offsets of 25 hours: whoever may write an event or
+    an execution must not be able to stop the watch of them with it."""
     try:
-        return parse_instant(text) if text else None
+        return parse_instant(text.upper()) if text else None
     except ValueError:
         return None
