@@ -94,6 +94,13 @@ class Metrics:
         self.agenda = Gauge(
             "taskrunner_agenda_entries", "Instants being waited for.", registry=self.registry
         )
+        self.queue_wait = Histogram(
+            "taskrunner_queue_wait_seconds",
+            "Time from a run being due to its Job having been created, of runs that had to wait for"
+            " a place.",
+            buckets=(1, 10, 60, 300, 1800, 3600, 14400, 86400),
+            registry=self.registry,
+        )
         self.places_held = Gauge(
             "taskrunner_executions_active",
             "Executions that have a place: from their start to their end.",

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.instants import format_instant
+from taskrunner.engine.pause_sinks import NamespaceSink
 from taskrunner.engine.work import Key
 from taskrunner.errors import Transient
-from taskrunner.ports import JOBS, PODS, SCHEDULED_TASKS, TASK_EXECUTIONS
+from taskrunner.ports import CALENDARS, JOBS, PODS, SCHEDULED_TASKS, TASK_EXECUTIONS
 from world import NS, START, World, phases
 
 Status = dict[str, Any]
@@ -225,6 +226,24 @@ async def test_a_task_that_cannot_be_followed_starts_nothing_that_waits(world: W
     assert outcome(world, "b")[0] == "Queued"
     world.apply("q", concurrencyPolicy="Queue")
     await world.clock.advance(5)
+    assert active(world) == ["b-1"]
+
+
+async def test_runs_that_wait_go_on_when_the_calendar_of_their_task_is_back(world: World) -> None:
+    await world.replica()
+    world.run_for["q"] = 20
+    body = {"metadata": {"name": "days"}, "spec": {"exclude": {"dates": ["2026-12-25"]}}}
+    calendar = world.server.create(CALENDARS, NS, body)
+    world.apply("q", concurrencyPolicy="Queue", schedule="@yearly", calendars=[{"name": "days"}])
+    await world.clock.advance(1)
+    for name in ("a", "b"):
+        world.run_by_hand(name, "q")
+    await world.clock.advance(5)
+    world.server.delete(CALENDARS, NS, "days", uid=calendar["metadata"]["uid"])
+    await world.clock.advance(60)
+    assert outcome(world, "b")[0] == "Queued"
+    world.server.create(CALENDARS, NS, body)
+    await world.clock.advance(2)
     assert active(world) == ["b-1"]
 
 
@@ -504,6 +523,76 @@ async def test_catching_up_under_replace_starts_the_latest_alone(world: World) -
     assert record["spec"]["decision"]["reason"] == "Replaced"
     assert record["spec"]["decision"]["count"] == 3
     assert world.started("r") == [220]
+
+
+async def test_a_run_between_two_attempts_is_replaced_at_once(world: World) -> None:
+    await world.replica()
+    world.fail.add("r")
+    retry = {"maxRetries": 3, "initialDelaySeconds": 300, "maxDelaySeconds": 300}
+    world.apply("r", concurrencyPolicy="Replace", retryPolicy=retry)
+    await world.clock.advance(1)
+    world.run_by_hand("a", "r")
+    await world.clock.advance(10)
+    assert outcome(world, "a")[0] == "Retrying"
+    world.fail.clear()
+    world.run_by_hand("b", "r")
+    await world.clock.advance(10)
+    assert outcome(world, "a") == ("Cancelled", "Replaced")
+    assert outcome(world, "b")[0] == "Succeeded"
+    await world.clock.advance(600)
+    assert world.jobs_created == ["a-1", "b-1"]
+
+
+async def test_a_run_between_two_attempts_keeps_its_place(world: World) -> None:
+    await world.replica()
+    world.codes["q"] = [1, 0]
+    retry = {"maxRetries": 1, "initialDelaySeconds": 60, "jitterPercent": 0}
+    world.apply("q", concurrencyPolicy="Queue", retryPolicy=retry)
+    await world.clock.advance(1)
+    world.run_by_hand("a", "q")
+    await world.clock.advance(10)
+    world.run_by_hand("b", "q")
+    await world.clock.advance(40)
+    assert (outcome(world, "a")[0], outcome(world, "b")[0]) == ("Retrying", "Queued")
+    await world.clock.advance(30)
+    assert outcome(world, "a")[0] == "Succeeded"
+    assert world.jobs_created[:3] == ["a-1", "a-2", "b-1"]
+
+
+async def test_who_stands_in_line_can_be_stopped(world: World) -> None:
+    await world.replica()
+    world.run_for["q"] = 30
+    world.apply("q", concurrencyPolicy="Queue")
+    await world.clock.advance(1)
+    for name in ("a", "b", "c"):
+        world.run_by_hand(name, "q")
+    await world.clock.advance(5)
+    world.server.patch(TASK_EXECUTIONS, NS, "b", {"spec": {"stop": "Graceful"}})
+    await world.clock.advance(2)
+    assert outcome(world, "b") == ("Cancelled", "Stopped")
+    await world.clock.advance(30)
+    assert world.jobs_created == ["a-1", "c-1"]
+
+
+async def test_a_pause_gives_no_places_and_its_end_goes_on_in_order(world: World) -> None:
+    replica = await world.replica()
+    world.run_for["q"] = 20
+    world.apply("q", concurrencyPolicy="Queue")
+    await world.clock.advance(1)
+    for name in ("a", "b", "c"):
+        world.run_by_hand(name, "q")
+    await world.clock.advance(5)
+    pause = NamespaceSink(replica.store)
+    namespace = {"metadata": {"name": NS}}
+    pause.seen("ADDED", namespace)
+    await world.clock.advance(60)
+    assert active(world) == []
+    assert outcome(world, "b")[0] in ("Queued", "Pending")
+    pause.seen("DELETED", namespace)
+    await world.clock.advance(2)
+    assert active(world) == ["b-1"]
+    await world.clock.advance(25)
+    assert active(world) == ["c-1"]
 
 
 # --- crashes --------------------------------------------------------------------------------------

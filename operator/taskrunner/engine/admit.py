@@ -131,6 +131,9 @@ class CalendarSink:
             if state.namespace == namespace and name in state.calendar_names:
                 compile_into(state, orjson.loads(state.source), self._store)
                 self._store.wake(Key("task", state.key))
+                for execution in state.executions.values():
+                    if not execution.terminal:  # It may have waited for a spec to follow.
+                        self._store.wake(Key("run", execution.key))
 
 
 def compile_into(state: TaskState, obj: Obj, store: Store) -> None:

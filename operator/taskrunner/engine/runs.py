@@ -241,7 +241,10 @@ class Runs:
         if attempt == 1:
             lag = max(0.0, self._clock.now() - _due(execution))
             self._lags[execution.uid] = int(lag * 1000)
-            self._metrics.start_lag.observe(lag)
+            if execution.queued is None:
+                self._metrics.start_lag.observe(lag)
+            else:
+                self._metrics.queue_wait.observe(lag)
         if outcome is not None:
             await self._finish(execution, outcome, state)
         elif execution.owner_uid != state.uid:
