@@ -35,7 +35,7 @@ def deletes(api: Any) -> list[tuple[str, str]]:
         pytest.param({"successfulJobsHistoryLimit": 1}, [400], id="one"),
         pytest.param({"successfulJobsHistoryLimit": 0}, [], id="none"),
         pytest.param(
-            {"successfulJobsHistoryLimit": 9, "ttlSecondsAfterFinished": 100},
+            {"successfulJobsHistoryLimit": 9, "ttlSecondsAfterFinished": 130},
             [400],
             id="those younger than their time to live",
         ),
@@ -150,7 +150,7 @@ async def test_the_time_to_live_of_a_job_is_taken_over(world: World, fails: bool
     await world.clock.advance(115)
     (job,) = world.jobs().values()
     assert "ttlSecondsAfterFinished" not in job["spec"]
-    await world.clock.advance(15)
+    await world.clock.advance(75)
     assert not world.jobs()
     (execution,) = world.executions("hello")
     assert execution["status"]["phase"] == ("Failed" if fails else "Succeeded")

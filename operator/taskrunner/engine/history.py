@@ -33,7 +33,7 @@ from taskrunner.ports import JOBS, TASK_EXECUTIONS, Api, Clock
 log = logging.getLogger(__name__)
 
 GATHER_SECONDS: Final = 60.0
-"""How long executions beyond a limit may stay, so that many go in one call."""
+"""How long what is to go may stay, so that much of it goes in one call."""
 
 
 class History:
@@ -60,6 +60,8 @@ class History:
         self._progress = progress
         self._noted: dict[str, dict[str, int]] = {}
         """By namespace, the tasks to look at, and how much of each is to go already."""
+        self._waiting: dict[str, int] = {}
+        """By namespace, how much is to go."""
 
     def note(self, state: TaskState) -> None:
         """Something about a task has changed: see when there is something to delete."""
@@ -68,22 +70,21 @@ class History:
         found = len(self._expendable(state, now)) + len(self._jobs(state, now))
         found += len(_unowned(state))
         expiries = [e for e in self._expiries(state, now) if e is not None]
+        waiting = self._waiting.get(state.namespace, 0) + found - tasks.pop(state.key, 0)
+        self._waiting[state.namespace] = waiting
         if not found and not expiries:
-            tasks.pop(state.key, None)
             return
         tasks[state.key] = found
-        if sum(tasks.values()) >= MOST_AT_ONCE:
+        if waiting >= MOST_AT_ONCE:
             self._timetable.wake(key)
-        elif found:
-            self._timetable.within(key, GATHER_SECONDS)
         else:
-            self._timetable.within(key, min(expiries) - now)
+            first = now if found else min(expiries)
+            self._timetable.within(key, first - now + GATHER_SECONDS)
 
     async def handle(self, namespace: str) -> None:
         """Delete what is to go in a namespace, and note when there is more."""
-        noted = self._noted.pop(namespace, {})
-        # Until all is done: an error in between leads back here.
-        self._noted[namespace] = dict(noted)
+        # They stay noted until all is done: an error in between leads back here.
+        noted = list(self._noted.get(namespace, ()))
         states = [self._store.tasks[key] for key in noted if key in self._store.tasks]
         now = self._clock.now()
         for state in states:
@@ -98,7 +99,8 @@ class History:
                 await self._delete_earlier(job)
         # What was noted meanwhile may be gone already: the minute begins anew for what is left.
         self._timetable.forget(Key("history", namespace))
-        for key in {**noted, **self._noted.pop(namespace, {})}:
+        self._waiting.pop(namespace, None)
+        for key in self._noted.pop(namespace, {}):
             if key in self._store.tasks:
                 self.note(self._store.tasks[key])
 
