@@ -10,6 +10,7 @@ from model.explore import explore
 from model.rules import NAMES
 
 
+@pytest.mark.timeout(300)  # Seconds of CPU, on machines that may be busy.
 @pytest.mark.parametrize(
     "bounds", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in TESTED)]
 )
