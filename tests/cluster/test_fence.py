@@ -35,7 +35,7 @@ def test_nothing_gets_past_the_fence_after_a_take_over(
         assert tally.ok, f"{phase}: {tally}\n{tally.problems}"
         assert tally.take_overs >= PLAN.lanes
         assert tally.stale_sent > 20 * tally.take_overs, f"{phase}: hardly attacked: {tally}"
-        assert tally.holder_writes == 4 * tally.take_overs
+        assert tally.holder_writes >= 4 * (tally.take_overs - tally.terms_ended)
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ class Tally:
     holder_writes: int = 0
     holder_refused: int = 0
     """Writes of the present holder that the fence refused after it began to act. None may be."""
+    terms_ended: int = 0
+    """Terms that ended because their Shard was deleted while the holder wrote."""
     longest_take_over: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -66,6 +68,7 @@ class Tally:
             f" (latest {self.longest_lag * 1000:.0f} ms after the raise), accepted later"
             f" {self.after_settle}, not in the list {self.unseen};"
             f" holder's writes {self.holder_writes}, refused {self.holder_refused}"
+            + (f", Shards deleted under a holder {self.terms_ended}" if self.terms_ended else "")
         )
 
 
@@ -188,6 +191,11 @@ class Lane:
             try:
                 await self._client.create(resource, self._namespace, body, timeout=10)
             except Fenced as error:
+                # As in the operator, the Shard tells whether that was a mistake. Its definition may
+                # have been deleted just now, and the Shard with it: then the term is over.
+                if not await self._fence.is_ours(turn):
+                    tally.terms_ended += 1
+                    return
                 tally.holder_refused += 1
                 tally.problems.append(f"{turn.text} refused: {error}")
 
