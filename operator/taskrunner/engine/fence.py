@@ -116,7 +116,7 @@ class Fence:
                 return Turn(term.identity, number, term.remaining, follows_release(before))
 
     async def settle(self, turn: Turn) -> None:
-        """Wait until every API server refuses the epoch before (measured: 0.1 s under load)."""
+        """Wait until every API server refuses the epoch before (measured: 0.3 s at most)."""
         if not turn.settled:
             await self._clock.sleep(self._settle_seconds)
 
