@@ -197,6 +197,8 @@ REFUSED = [
      'timeZone: "Europe/Berlin"'),
     ("TZ=UTC 0 2 * * *", "TZ=UTC 0 2 * * *", "time zone inside", 'write "0 2 * * *"'),
     ("TZ=UTC", "TZ=UTC", "time zone inside", "timeZone"),
+    ("0 0 1 1 * 2027", "2027", "day-of-week", "Six fields start with seconds"),
+    ("0 0 0 1 1 2027-2030", "2027", "day-of-week", "leave the year out"),
     ("TZ=UTC @every 5m", "TZ=UTC @every 5m", "time zone inside", 'write "@every 5m"'),
 ]  # fmt: skip
 

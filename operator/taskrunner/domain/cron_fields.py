@@ -71,11 +71,13 @@ class Kind:
             value = int(text)
             if self.low <= value <= self.largest:
                 return value
-            raise CronError(
-                f"{text[:20]} is out of range in the {self.name} field.",
-                f"Write {self._allowed()}.",
-                text,
-            )
+            remedy = f"Write {self._allowed()}."
+            if self.name == "day-of-week" and 1970 <= value < 2200:
+                remedy = (
+                    "Six fields start with seconds and none is for years: leave the year out, and"
+                    " bound the task with startTime and endTime."
+                )
+            raise CronError(f"{text[:20]} is out of range in the {self.name} field.", remedy, text)
         if text.upper() in self.names:
             return self.names.index(text.upper()) + self.low
         raise CronError(
