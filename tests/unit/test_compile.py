@@ -217,9 +217,51 @@ def test_two_schedules_whose_executions_would_share_names_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cron", "action", "words"),
+    [
+        ("0 * * * *", "Skip", None),
+        ("*/30 * * * *", "Skip", "open 96 times a day; at most 48 are supported for a task."),
+        ("0 */2 * * *", "NextBusinessDay", None),
+        ("0 * * * *", "NextBusinessDay", "open 48 times a day; at most 24 are supported for a"),
+    ],
+)
+def test_the_calendars_of_a_task_have_not_too_many_windows_together(
+    cron: str, action: str, words: str | None
+) -> None:
+    window = {"name": "w", "cron": cron, "durationSeconds": 60}
+    calendars = [calendar(name, exclude={"windows": [window]}) for name in ("a", "b")]
+    spec = {**DAILY, "calendars": [{"name": n, "onExcluded": action} for n in ("a", "b")]}
+    if words is None:
+        task(spec, *calendars)
+        return
+    with pytest.raises(SpecError) as error:
+        task(spec, *calendars)
+    (problem,) = error.value.problems
+    assert (problem.field, problem.value) == ("spec.calendars", "a, b")
+    assert words in problem.message
+    assert problem.remedy
+
+
+def test_only_a_single_schedule_without_calendars_catches_up_on_more_than_a_hundred() -> None:
+    catch_up = {"catchUp": {"policy": "All", "limit": 101}}
+    task({**DAILY, **catch_up})
+    empty = CompiledCalendar("c", ())
+    for spec, calendars in (
+        ({**DAILY, "calendars": [{"name": "c"}]}, [empty]),
+        (schedules({"cron": "0 9 * * *"}, {"cron": "0 10 * * *"}), []),
+    ):
+        with pytest.raises(SpecError) as error:
+            task({**spec, **catch_up}, *calendars)
+        (problem,) = error.value.problems
+        assert (problem.field, problem.value) == ("spec.catchUp.limit", "101")
+        assert problem.remedy
+
+
+@pytest.mark.parametrize(
     ("action", "spec", "per_day"),
     [
         ("NextBusinessDay", {"schedule": "*/30 * * * *"}, 48),
+        ("NextBusinessDay", schedules(*[{"everySeconds": 86_400}] * 9), 9),
         ("PreviousBusinessDay", {"schedule": "0 */8 * * *"}, 3),
         ("PreviousBusinessDay", schedules(*[{"everySeconds": 86_400}] * 3), 3),
     ],

@@ -104,7 +104,8 @@ def test_while_one_run_is_tried_no_other_is() -> None:
 
 def test_of_schedules_that_coincide_under_replace_the_first_runs() -> None:
     entries = [{"name": n, "cron": "* * * * *", "arguments": {"A": n}} for n in "abc"]
-    spec = {"schedule": None, "schedules": entries, "concurrencyPolicy": "Replace"}
+    spec: dict[str, Any] = {"schedule": None, "schedules": entries, "concurrencyPolicy": "Replace"}
+    spec["catchUp"] = {"policy": "All"}
     assert decided(spec, slots=1) == [
         ("Skip", "ConcurrentRun", 1, 1),
         *runs(1, now=1),

@@ -145,6 +145,7 @@ def test_slots_are_those_of_the_oracle(
     middle = data.draw(instants_near_changes(zone, since=2**29))
     begin = middle - middle % 60 - 26 * 3600
     end = begin + 30 * 3600
+    end = min(end, LATEST)
     expected = Oracle(expression, zone, dst.gap, dst.overlap).slots(begin, end)
     assert [fire.time for fire in walk(timeline, begin - 1, end - 1, 5000)] == expected
     assert timeline.count_between(begin - 1, end - 1) == len(expected)

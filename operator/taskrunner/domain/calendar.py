@@ -12,7 +12,7 @@ Pages of calendars with many windows are shorter, so that laying one out is alwa
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,20 +20,22 @@ from taskrunner.domain.calendar_days import DAY, DayRule, day_start, local_day, 
 from taskrunner.domain.timeline import Timeline, slots_a_day
 from taskrunner.domain.zones import LATEST, Zone, load_zone
 
+MAX_OPENINGS: Final = 48
+"""Most times a day that windows open, those of a calendar and those of all calendars of a task:
+every half an hour. It bounds the work of laying calendars out."""
 PAGE_DAYS: Final = 64
 """Length of a page, at most."""
-PAGE_SPANS: Final = 256
+PAGE_SPANS: Final = 128
 """About how many spans the sources may have on a page."""
 PAGES_KEPT: Final = 256
 """Pages of a calendar in memory, each of some KiB: over a year of one with as many windows as may
 be."""
 DAYS_SEARCHED: Final = 400
 """How far the end of an exclusion is looked for: over a year of closed days …"""
-PAGES_SEARCHED: Final = 40
-"""… or so many pages, over three months when there are as many windows as a calendar may have. It
-bounds the work for a calendar that excludes everything."""
-PAGES_BACK: Final = 8
-"""Pages looked at for the start of an exclusion."""
+SEARCH_WORK: Final = 200
+"""… but where windows add up to it, only so many spans, sources counted tenfold: that is two months
+of a window a day, a week of the most windows there may be. It bounds the work for a calendar whose
+windows leave nothing free."""
 
 OUTSIDE: Final = "not an included time"
 """Why a calendar with `include` excludes what that does not name."""
@@ -44,11 +46,6 @@ Span = tuple[int, int, str]
 
 class Source(Protocol):
     """Part of a calendar."""
-
-    @property
-    def per_day(self) -> int:
-        """How many spans there are on a day, at most."""
-        ...
 
     def spans(self, begin: int, end: int) -> Iterator[Span]:
         """All spans that touch begin ≤ instant < end, in order; the first and the last may reach
@@ -63,22 +60,19 @@ class Days:
     zone: Zone
     rule: DayRule
 
-    @property
-    def per_day(self) -> int:
-        return 1
-
     def spans(self, begin: int, end: int) -> Iterator[Span]:
         # Near the end of the years that are planned, a day may end beyond them.
         end = min(end, LATEST - 3 * DAY)
-        found = self.rule.next_after(local_day(self.zone, begin) - 1)
-        while found is not None:
-            day = found
-            start = day_start(self.zone, day)
-            if start >= end:
-                return
-            if (until := day_start(self.zone, day + 1)) > begin:
+        day = self.rule.next_after(local_day(self.zone, begin) - 1)
+        start = day_start(self.zone, day) if day is not None else end
+        while day is not None and start < end:
+            until = day_start(self.zone, day + 1)
+            if until > begin:
                 yield start, until, self.rule.label(day) or ""
-            found = self.rule.next_after(day)
+            following = self.rule.next_after(day)
+            if following is not None:
+                start = until if following == day + 1 else day_start(self.zone, following)
+            day = following
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +85,26 @@ class Recurring:
 
     @property
     def per_day(self) -> int:
-        # Windows that overlap are one span: two that follow each other take longer than one window.
-        return min(slots_a_day(self.timeline, 0), 2 * DAY // self.duration + 2)
+        """How often it opens on a day, at most."""
+        return slots_a_day(self.timeline, 0)
 
     def spans(self, begin: int, end: int) -> Iterator[Span]:
-        opens = self.timeline.previous_before(begin + 1)
-        if opens is None or opens.time + self.duration <= begin:
-            opens = self.timeline.next_after(begin)
-        while opens is not None and opens.time < end:
-            closes = opens.time + self.duration
-            following = self.timeline.next_after(opens.time)
-            if following is not None and following.time <= closes:
-                closes = self._closes(closes, end)
-                following = self.timeline.next_after(closes)
-            yield opens.time, closes, self.name
-            opens = following
-
-    def _closes(self, closes: int, end: int) -> int:
-        """When the last closes of windows that open before the one before closes; a time at or
-        after `end` when it is later."""
-        while closes < end:
-            last = self.timeline.previous_before(closes + 1)
-            if last is None or last.time + self.duration <= closes:
-                break
-            closes = last.time + self.duration
-        return closes
+        if self.duration <= DAY:
+            opened = self.timeline.times(begin - self.duration + 1, end)
+        else:
+            last = self.timeline.previous_before(begin + 1)
+            opened = [last.time] if last and last.time + self.duration > begin else []
+            opened += self.timeline.times(begin + 1, end)
+        if not opened:
+            return
+        # Windows that overlap or adjoin are one span.
+        since, until = opened[0], opened[0] + self.duration
+        for opens in opened:
+            if opens > until:
+                yield since, until, self.name
+                since = opens
+            until = opens + self.duration
+        yield since, until, self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +137,27 @@ class CompiledCalendar:
     content: str = ""
     length: int = field(init=False, repr=False, compare=False)
     """Seconds of a page."""
+    openings: int = field(init=False, repr=False, compare=False)
+    """How often its windows open on a day, at most."""
+    searched: int = field(init=False, repr=False, compare=False)
+    """Pages with windows on them that are searched for the end of an exclusion."""
+    _days: CompiledCalendar | None = field(init=False, repr=False, compare=False)
+    """What it excludes as whole days, to pass over long closed times; None when that is all."""
     _pages: dict[int, _Page] = field(
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
 
     def __post_init__(self) -> None:
-        per_day = sum(source.per_day for source in (*self.excluded, *(self.included or ())))
-        length = min(PAGE_DAYS * DAY, PAGE_SPANS * DAY // max(per_day, 1))
-        object.__setattr__(self, "length", max(length, 60))
+        sources = (*self.excluded, *(self.included or ()))
+        openings = openings_of(sources)
+        length = max(min(PAGE_DAYS * DAY, PAGE_SPANS * DAY // max(openings, 1)), 60)
+        days = tuple(each for each in self.excluded if isinstance(each, Days))
+        only = CompiledCalendar(self.name, days) if days and len(days) < len(sources) else None
+        object.__setattr__(self, "_days", only)
+        spans = 10 * len(sources) + openings * length // DAY
+        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "openings", openings)
+        object.__setattr__(self, "searched", max(2, SEARCH_WORK // max(spans, 1)))
 
     def excludes(self, instant: int) -> str | None:
         """Why the calendar excludes the instant, or None when it does not."""
@@ -196,32 +198,43 @@ class CompiledCalendar:
     def end_of_exclusion(self, instant: int) -> int | None:
         """The first instant from `instant` on that is not excluded; None when none is found.
 
-        Bounded: after DAYS_SEARCHED or PAGES_SEARCHED the calendar counts as excluding everything.
+        Bounded: after DAYS_SEARCHED or SEARCH_WORK the calendar counts as excluding everything.
         """
         page = self._page(instant)
         index = bisect_right(page.starts, instant) - 1
         if page.reasons[index] is None:
             return instant
-        for _ in range(PAGES_SEARCHED):
-            if (found := page.free[index]) is not None:
-                return found
-            if page.end >= min(instant + DAYS_SEARCHED * DAY, LATEST):
+        left = self.searched
+        while (found := page.free[index]) is None:
+            at: int | None = page.end
+            if False in page.closed:
+                left -= 1
+            elif self._days is not None:
+                at = self._days.end_of_exclusion(page.end)
+            if at is None or left <= 0 or at >= min(instant + DAYS_SEARCHED * DAY, LATEST):
                 return None
-            page, index = self._page(page.end), 0
-        return None
+            page = self._page(at)
+            index = bisect_right(page.starts, at) - 1
+        return found
 
     def start_of_exclusion(self, instant: int) -> int:
-        """The first instant from which on all up to `instant`, an excluded one, is excluded; or a
-        later one, when that is more than PAGES_BACK pages back."""
+        """The first instant from which on all up to `instant`, an excluded one, is excluded; 0 when
+        none is found, with the same bounds as `end_of_exclusion`."""
         page = self._page(instant)
         since = page.since[bisect_right(page.starts, instant) - 1]
-        for _ in range(PAGES_BACK):
-            if since > page.starts[0] or since <= 0:
-                break
+        left = self.searched
+        while since == page.starts[0] and since > 0:
+            if False in page.closed:
+                left -= 1
+            elif self._days is not None and self._days.excludes(since - 1) is not None:
+                since = self._days.start_of_exclusion(since - 1)
+            if since <= 0 or left <= 0 or since < instant - DAYS_SEARCHED * DAY:
+                return 0
             page = self._page(since - 1)
-            if page.reasons[-1] is None:
-                break
-            since = page.since[-1]
+            index = bisect_right(page.starts, since - 1) - 1
+            if page.reasons[index] is None:
+                return since
+            since = page.since[index]
         return since
 
     def _page(self, instant: int) -> _Page:
@@ -241,7 +254,12 @@ class CompiledCalendar:
                 for each in sources
             ]
 
-        excluded, included = cut(self.excluded), cut(self.included or ())
+        excluded = cut(tuple(each for each in self.excluded if isinstance(each, Days)))
+        included: list[tuple[Source, list[Span]]] = []
+        if not _covered(begin, end, excluded):
+            # A page of closed days, as in a long freeze, needs no look at windows.
+            excluded += cut(tuple(each for each in self.excluded if not isinstance(each, Days)))
+            included = cut(self.included or ())
         cuts = {begin, end}
         for _, spans in (*excluded, *included):
             cuts.update(*((a, b) for a, b, _ in spans))
@@ -259,6 +277,20 @@ class CompiledCalendar:
                 if isinstance(source, Days):
                     closed[place[a] : place[b]] = [True] * (place[b] - place[a])
         return _page(end, starts, reasons, closed)
+
+
+def openings_of(sources: Iterable[Source]) -> int:
+    """How often windows among the sources open on a day, at most."""
+    return sum(each.per_day for each in sources if isinstance(each, Recurring))
+
+
+def _covered(begin: int, end: int, sources: list[tuple[Source, list[Span]]]) -> bool:
+    """Whether the spans leave nothing free."""
+    for start, until, _ in sorted(span for _, spans in sources for span in spans):
+        if start > begin:
+            return False
+        begin = max(begin, until)
+    return begin >= end
 
 
 def _page(end: int, starts: list[int], reasons: list[str | None], closed: list[bool]) -> _Page:

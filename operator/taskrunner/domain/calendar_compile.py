@@ -8,7 +8,14 @@ from typing import Final
 
 from taskrunner.api.v1alpha1.calendar import Calendar, Times
 from taskrunner.api.v1alpha1.calendar import Holidays as HolidaysSpec
-from taskrunner.domain.calendar import CompiledCalendar, Days, Recurring, Source
+from taskrunner.domain.calendar import (
+    MAX_OPENINGS,
+    CompiledCalendar,
+    Days,
+    Recurring,
+    Source,
+    openings_of,
+)
 from taskrunner.domain.calendar_days import (
     WEEKDAYS,
     Dates,
@@ -25,9 +32,6 @@ from taskrunner.errors import Problem, SpecError
 
 _FEW: Final = 20
 """Values that are listed in a remedy."""
-MAX_OPENINGS: Final = 96
-"""Most times a day that the windows of `exclude`, and those of `include`, open: every quarter of an
-hour. It bounds the work of laying a calendar out."""
 _CHECKED_YEARS: Final = range(2024, 2031)
 """Years whose holidays are looked through for a name given in `names`."""
 
@@ -43,8 +47,9 @@ def compile_calendar(calendar: Calendar) -> CompiledCalendar:
         except ZoneError as error:
             problems.append(Problem("spec.timeZone", error.value, error.message, error.remedy))
     key = f"{meta.namespace or 'default'}/{meta.name}"
-    excluded = _sources(spec.exclude, "spec.exclude", zone, key, problems)
-    included = _sources(spec.include, "spec.include", zone, key, problems)
+    excluded = _sources(spec.exclude, "spec.exclude", zone, key, 0, problems)
+    openings = openings_of(excluded)
+    included = _sources(spec.include, "spec.include", zone, key, openings, problems)
     if problems:
         raise SpecError(*problems)
     timing = spec.model_dump_json(
@@ -61,12 +66,12 @@ def compile_calendar(calendar: Calendar) -> CompiledCalendar:
 
 
 def _sources(
-    times: Times | None, path: str, zone: Zone, key: str, problems: list[Problem]
+    times: Times | None, path: str, zone: Zone, key: str, openings: int, problems: list[Problem]
 ) -> tuple[Source, ...]:
+    """The sources of a part; `openings` is how often the windows of the parts before open a day."""
     if times is None:
         return ()
     found: list[Source] = []
-    openings = 0
     # Holidays first: the first source that covers a time gives the reason that people read.
     for position, entry in enumerate(times.holidays):
         wrong = list(_holiday_problems(entry, f"{path}.holidays[{position}]"))
@@ -81,6 +86,8 @@ def _sources(
     days |= {to_day(date): date.isoformat() for date in times.dates}
     if days:
         found.append(Days(zone, Dates(days)))
+    if times.weekdays:
+        found.append(Days(zone, Weekdays(frozenset(WEEKDAYS.index(day) for day in times.weekdays))))
     for position, window in enumerate(times.windows):
         try:
             # The zone is checked already; a calendar's own H is as stable as a task's.
@@ -91,13 +98,11 @@ def _sources(
         else:
             made = Recurring(timeline, window.duration_seconds, window.name)
             found.append(made)
-            openings += made.per_day
-            if openings > MAX_OPENINGS >= openings - made.per_day:
+            before, openings = openings, openings + made.per_day
+            if openings > MAX_OPENINGS >= before:
                 problems.append(
                     _too_often(window.cron, f"{path}.windows[{position}].cron", openings)
                 )
-    if times.weekdays:
-        found.append(Days(zone, Weekdays(frozenset(WEEKDAYS.index(day) for day in times.weekdays))))
     return tuple(found)
 
 

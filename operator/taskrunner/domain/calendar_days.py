@@ -97,7 +97,10 @@ class Weekdays:
         return WEEKDAYS[weekday] if weekday in self.days else None
 
     def next_after(self, day: int) -> int | None:
-        return next((d for d in range(day + 1, day + 8) if weekday_of(d) in self.days), None)
+        for later in range(day + 1, day + 8):
+            if (later + 3) % 7 in self.days:
+                return later
+        return None
 
     def previous_before(self, day: int) -> int | None:
         return next((d for d in range(day - 1, day - 8, -1) if weekday_of(d) in self.days), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -37,11 +38,24 @@ class CalendarUse:
     action: Action
 
 
+class Joined:
+    """A search, as far as it was needed, for the last slot that goes to a target."""
+
+    __slots__ = ("candidate", "candidates", "latest")
+
+    def __init__(self, candidates: Iterator[int]) -> None:
+        self.candidates = candidates
+        """Instants, the latest first."""
+        self.candidate = next(candidates, -1)
+        """The next one to look at."""
+        self.latest: int | None = None
+
+
 class Looks:
     """The calendars of a task, asked about each instant and slot once. It lives as long as one
     question: the search for a business day comes by the same instants for the slots around."""
 
-    __slots__ = ("_begin", "_days", "_end", "_same", "joined", "placed", "uses")
+    __slots__ = ("_begin", "_days", "_end", "_same", "edges", "joined", "placed", "uses")
 
     def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
         self.uses = uses
@@ -50,8 +64,10 @@ class Looks:
         self._same: tuple[CalendarUse, str] | None = None
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
         self.placed: dict[tuple[str, int], Placement] = {}
-        self.joined: dict[tuple[int, int, int], bool] = {}
-        """By class, nominal time and target: whether a later slot runs there (`coalesce`)."""
+        self.edges: dict[int, int] = {}
+        """By instant: up to which nominal time slots are due by then (`missed_many`)."""
+        self.joined: dict[tuple[int, int], Joined] = {}
+        """By class and target: the search for the last slot that runs there (`coalesce`)."""
 
     def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
         """The first calendar that excludes the instant, and why; None when none does."""

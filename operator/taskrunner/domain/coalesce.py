@@ -7,10 +7,12 @@ for, whether or not they are due yet. So no state is needed, and each replica fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import merge
 from typing import Final
 
 from taskrunner.domain.calendar_placement import (
     MAX_SHIFT_DAYS,
+    Joined,
     Looks,
     place,
     shift_days,
@@ -27,46 +29,44 @@ more are needed only when another calendar takes out the last ones."""
 def coalesces(task: CompiledTask, looks: Looks, index: int, nominal: int, target: int) -> bool:
     """Whether a later slot with the arguments of entry `index` runs at `target` as well."""
     kind = task.classes[index]
-    key = (kind, nominal, target)
-    found = looks.joined.get(key)
-    if found is None:
-        found = looks.joined[key] = _coalesces(task, looks, kind, nominal, target)
-    return found
-
-
-def _coalesces(task: CompiledTask, looks: Looks, kind: int, nominal: int, target: int) -> bool:
     if target > nominal and _is_slot(task, kind, target):
         return True  # the target's own slot: no calendar excludes a target
-    candidates = _candidates(task, looks, kind, nominal, target)
-    return any(_lands(task, looks, kind, other, target) for other in candidates)
+    # All slots that go to a target ask about the same later ones: they are looked at once.
+    joined = looks.joined.get((kind, target))
+    if joined is None:
+        joined = looks.joined[kind, target] = Joined(_candidates(task, looks, kind, target))
+    while joined.latest is None and joined.candidate > nominal:
+        if _lands(task, looks, kind, joined.candidate, target):
+            joined.latest = joined.candidate
+        joined.candidate = next(joined.candidates, -1)
+    return joined.latest is not None and joined.latest > nominal
 
 
-def _candidates(
-    task: CompiledTask, looks: Looks, kind: int, nominal: int, target: int
-) -> Iterator[int]:
-    """Instants of later slots that may end up at `target`, whichever action takes them there."""
+def _candidates(task: CompiledTask, looks: Looks, kind: int, target: int) -> Iterator[int]:
+    """Instants of slots that may end up at `target`, whichever action takes them there; the latest
+    first, and others than slots among them."""
     actions = {use.action for use in task.calendars} - {"Skip"}
     if actions == {"Defer"}:
-        yield from _slots_back(task, kind, target, nominal, _LOOKED_AT)
-        return
-    last = target
+        return _slots_back(task, kind, target, _LOOKED_AT)
+    days: set[int] = set()
     for zone in _zones(task, kind):
-        before = _days_off(looks, zone, target, -1) if "NextBusinessDay" in actions else []
-        after = _days_off(looks, zone, target, 1) if "PreviousBusinessDay" in actions else []
-        yield from (day for day in (*before, *after) if day > nominal)
-        last = max(last, *after) if after else last
-    if "Defer" in actions:
-        # A slot may be deferred first and moved by days then. Moves by days are for schedules with
-        # few slots a day (`compile.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
-        yield from _slots_back(task, kind, last + 1, nominal, None)
+        if "NextBusinessDay" in actions:
+            days.update(_days_off(looks, zone, target, -1))
+        if "PreviousBusinessDay" in actions:
+            days.update(_days_off(looks, zone, target, 1))
+    latest = sorted(days, reverse=True)
+    if "Defer" not in actions:
+        return iter(latest)
+    # A slot may be deferred first and moved by days then. Moves by days are for schedules with few
+    # slots a day (`compile.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
+    last = max(target, *days) if days else target
+    return merge(latest, _slots_back(task, kind, last + 1, None), reverse=True)
 
 
-def _slots_back(
-    task: CompiledTask, kind: int, before: int, after: int, most: int | None
-) -> Iterator[int]:
-    """Slots of the class between two instants, the latest first; at most so many."""
+def _slots_back(task: CompiledTask, kind: int, before: int, most: int | None) -> Iterator[int]:
+    """Slots of the class before an instant, the latest first; at most so many."""
     other = nominal_before(task, before, kind)
-    while other is not None and other > after and most != 0:
+    while other is not None and most != 0:
         yield other
         most = None if most is None else most - 1
         other = nominal_before(task, other, kind)

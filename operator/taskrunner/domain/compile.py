@@ -18,7 +18,7 @@ from taskrunner.api.v1alpha1.scheduled_task import (
     ScheduledTask,
     ScheduledTaskSpec,
 )
-from taskrunner.domain.calendar import CompiledCalendar
+from taskrunner.domain.calendar import MAX_OPENINGS, CompiledCalendar
 from taskrunner.domain.calendar_days import to_local
 from taskrunner.domain.calendar_placement import CalendarUse
 from taskrunner.domain.circuit import CircuitRule, circuit_rule
@@ -39,12 +39,15 @@ from taskrunner.domain.timeline import (
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
 
-MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 24, "PreviousBusinessDay": 2}
+MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 8, "PreviousBusinessDay": 2}
 """Most slots a day of a task whose calendars move to business days. It bounds the work: to know
 what moves back to a day, slots of more than a month are looked at. A schedule that runs every day
 gains nothing from such a move, as the moved slot joins the one that is there."""
+MAX_OPENINGS_MOVED: Final = 24
+"""Most times a day that windows of a task's calendars open when one of them moves by days."""
 DEFAULT_LIMIT: Final = 100
-"""`catchUp.limit` under All when it is not set."""
+"""`catchUp.limit` under All when it is not set, and the most for a task with calendars or several
+schedules: looking back for what may still run takes most of an evaluation then."""
 BY_HAND: Final = "by hand"
 """Summary of a task without schedules."""
 
@@ -165,6 +168,7 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
     if not problems:
         problems += _name_clashes(entries)
         problems += _too_dense(uses, entries, created)
+        problems += _too_many_at_once(spec, uses, entries)
     if problems:
         raise SpecError(*problems)
     start = _seconds(spec.start_time) if spec.start_time else EARLIEST
@@ -349,6 +353,7 @@ def _name_clashes(entries: tuple[Entry, ...]) -> Iterator[Problem]:
 def _too_dense(
     uses: tuple[CalendarUse, ...], entries: tuple[Entry, ...], created: int
 ) -> Iterator[Problem]:
+    yield from _too_many_windows(uses)
     for position, use in enumerate(uses):
         most = MAX_MOVED_PER_DAY.get(use.action)
         if most is None:
@@ -362,6 +367,33 @@ def _too_dense(
                 f" most {most} are supported.",
                 "Write Skip or Defer, or a schedule that runs less often.",
             )
+
+
+def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
+    moves = any(use.action in MAX_MOVED_PER_DAY for use in uses)
+    most = MAX_OPENINGS_MOVED if moves else MAX_OPENINGS
+    openings = sum({use.calendar.name: use.calendar.openings for use in uses}.values())
+    if openings > most:
+        yield Problem(
+            "spec.calendars",
+            ", ".join(dict.fromkeys(use.calendar.name for use in uses)),
+            f"Their windows open {openings:,} times a day; at most {most} are supported for a task"
+            f"{' that moves to business days' if moves else ''}.",
+            "Name fewer calendars, or let windows open less often and stay open longer.",
+        )
+
+
+def _too_many_at_once(
+    spec: ScheduledTaskSpec, uses: tuple[CalendarUse, ...], entries: tuple[Entry, ...]
+) -> Iterator[Problem]:
+    limit = spec.catch_up.limit
+    if limit is not None and limit > DEFAULT_LIMIT and (uses or len(entries) > 1):
+        yield Problem(
+            "spec.catchUp.limit",
+            str(limit),
+            f"At most {DEFAULT_LIMIT} are supported with calendars or several schedules.",
+            f"Write {DEFAULT_LIMIT} or less, or a task of its own for each schedule.",
+        )
 
 
 def _classes(entries: tuple[Entry, ...]) -> tuple[int, ...]:

@@ -6,9 +6,12 @@ were no time zones. `timeline.CronTimeline` turns them into instants.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
+from itertools import product
 
 from taskrunner.domain.cron_days import DayRule, month_kind, month_table
 from taskrunner.domain.tzif import EPOCH_ORDINAL
@@ -30,6 +33,11 @@ class CronExpression:
     days: DayRule
     fixed: bool
     """Neither hour nor minute is a wildcard: the DST policy applies (see `timeline.DstPolicy`)."""
+    table: array[int] = field(init=False, repr=False, compare=False)
+    """`month_table(days)`, at hand."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", month_table(self.days))
 
     @property
     def times_a_day(self) -> int:
@@ -98,12 +106,29 @@ class CronExpression:
                     yield slot
             high = hours
 
+    def times(self, low: int, high: int) -> list[int]:
+        """All slots in low ≤ slot < high."""
+        daily = _times_of_day(self.hours, self.minutes, self.seconds)
+        found: list[int] = []
+        day = self._next_day(low // DAY, high) if low < high else None
+        while day is not None:
+            midnight = day * DAY
+            if midnight >= low and midnight + DAY <= high:
+                found += [midnight + time for time in daily]
+            else:
+                found += [midnight + time for time in daily if low <= midnight + time < high]
+            day = self._next_day(day + 1, high)
+        return found
+
     def count(self, low: int, high: int) -> int:
         """How many slots there are in low ≤ slot < high; the work grows with months only."""
         if low >= high:
             return 0
         low_day, low_second = divmod(low, DAY)
         high_day, high_second = divmod(high, DAY)
+        if low_day == high_day:
+            times = self._times_before(high_second) - self._times_before(low_second)
+            return times if times and self._count_days(low_day, low_day + 1) else 0
         total = self._count_days(low_day, high_day) * self.times_a_day
         if low_second and self._count_days(low_day, low_day + 1):
             total -= self._times_before(low_second)
@@ -153,7 +178,7 @@ class CronExpression:
 
     def _next_day(self, day: int, high: int) -> int | None:
         """The first matching day (since 1970-01-01) from `day` on that begins before `high`."""
-        table = month_table(self.days)
+        table = self.table
         start = date.fromordinal(day + EPOCH_ORDINAL)
         year, month, number = start.year, start.month, start.day
         while True:
@@ -174,7 +199,7 @@ class CronExpression:
 
     def _previous_day(self, day: int, low: int) -> int | None:
         """The last matching day up to `day` that ends after `low`."""
-        table = month_table(self.days)
+        table = self.table
         start = date.fromordinal(day + EPOCH_ORDINAL)
         year, month, number = start.year, start.month, start.day
         while True:
@@ -191,8 +216,18 @@ class CronExpression:
                 year, month = year - 1, _highest(self.months)
 
     def _count_days(self, low: int, high: int) -> int:
-        """How many days match in low ≤ day < high."""
-        table = month_table(self.days)
+        """How many days match in low ≤ day < high; whole years are counted by their kind."""
+        start, end = date.fromordinal(low + EPOCH_ORDINAL), date.fromordinal(high + EPOCH_ORDINAL)
+        if end.year - start.year < 3:
+            return self._count_months(low, high)
+        years = _days_of_years(self.days, self.months)
+        total = sum(years[_kind_of_year(year)] for year in range(start.year + 1, end.year))
+        first, last = date(start.year + 1, 1, 1), date(end.year, 1, 1)
+        total += self._count_months(low, first.toordinal() - EPOCH_ORDINAL)
+        return total + self._count_months(last.toordinal() - EPOCH_ORDINAL, high)
+
+    def _count_months(self, low: int, high: int) -> int:
+        table = self.table
         start = date.fromordinal(low + EPOCH_ORDINAL)
         year, month, number = start.year, start.month, start.day
         total = 0
@@ -211,6 +246,29 @@ class CronExpression:
             month += 1
             if month == 13:
                 year, month = year + 1, 1
+
+
+@lru_cache(maxsize=256)
+def _days_of_years(days: DayRule, months: int) -> dict[int, int]:
+    """How many days match in a year of each kind."""
+    table, found = month_table(days), {}
+    for year in range(2000, 2028):  # the calendar repeats after 28 years
+        kinds = [_month(year, month)[1] for month in range(1, 13) if months >> month & 1]
+        found[_kind_of_year(year)] = sum(table[kind].bit_count() for kind in kinds)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _kind_of_year(year: int) -> int:
+    """The weekday of its first day, and whether it is a leap year."""
+    return date(year, 1, 1).weekday() + 7 * (_month(year, 2)[1] >= month_kind(29, 0))
+
+
+@lru_cache(maxsize=1024)
+def _times_of_day(hours: int, minutes: int, seconds: int) -> tuple[int, ...]:
+    """Seconds since midnight of all slots of a day."""
+    parts = [sorted(bits_down(mask)) for mask in (hours, minutes, seconds)]
+    return tuple(hour * 3600 + minute * 60 + second for hour, minute, second in product(*parts))
 
 
 def _month(year: int, month: int) -> tuple[int, int]:

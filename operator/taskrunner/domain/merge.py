@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace, merge
+from itertools import groupby
+from operator import itemgetter
 
 from taskrunner.domain.compile import CompiledTask, Entry
 from taskrunner.domain.timeline import Fire, Timeline
@@ -39,15 +42,21 @@ def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
             yield Group(fire.time, (0,), (fire,))
             fire = rows[0].next_after(fire.time)
         return
-    heads = [timeline.next_after(after) for timeline in rows]
-    while True:
-        nominal = min((head.time for head in heads if head is not None), default=end)
-        if nominal >= end:
-            return
-        found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
-        yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
-        for index, _ in found:
-            heads[index] = rows[index].next_after(nominal)
+    found = enumerate(timeline.next_after(after) for timeline in rows)
+    heads = [(fire.time, index, fire) for index, fire in found if fire is not None]
+    heapify(heads)
+    while heads and (nominal := heads[0][0]) < end:
+        members, fires = list[int](), list[Fire]()
+        while heads and heads[0][0] == nominal:
+            _, index, fire = heads[0]
+            members.append(index)
+            fires.append(fire)
+            following = rows[index].next_after(nominal)
+            if following is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (following.time, index, following))
+        yield Group(nominal, tuple(members), tuple(fires))
 
 
 def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
@@ -60,15 +69,17 @@ def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
                 return
             yield Group(fire.time, (0,), (fire,))
         return
-    heads = [timeline.previous_before(before) for timeline in rows]
-    while True:
-        nominal = max((head.time for head in heads if head is not None), default=-1)
+    numbered = (_backwards(timeline, -index, before) for index, timeline in enumerate(rows))
+    for nominal, same in groupby(merge(*numbered, reverse=True), key=itemgetter(0)):
         if nominal < task.first:
             return
-        found = [(i, head) for i, head in enumerate(heads) if head and head.time == nominal]
-        yield Group(nominal, tuple(i for i, _ in found), tuple(head for _, head in found))
-        for index, _ in found:
-            heads[index] = rows[index].previous_before(nominal)
+        found = list(same)
+        yield Group(nominal, tuple(-i for _, i, _ in found), tuple(fire for _, _, fire in found))
+
+
+def _backwards(timeline: Timeline, number: int, before: int) -> Iterator[tuple[int, int, Fire]]:
+    for fire in timeline.backwards(before):
+        yield fire.time, number, fire
 
 
 def timelines(task: CompiledTask, only: int | None = None) -> list[Timeline]:

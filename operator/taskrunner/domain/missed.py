@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
-from taskrunner.domain.calendar_placement import Looks
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import nominal_after
 from taskrunner.domain.missed_many import count_slots, how_many, slot_at
@@ -159,7 +159,7 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
             continue
         if too_late(task, slot, now):
             # Slots that are moved by days are not in the order of their start.
-            if moves:
+            if moves and not too_late(task, slot, now - LOOK_AHEAD):
                 continue
             break
         if policy == "Last" and late and slot.due != latest:

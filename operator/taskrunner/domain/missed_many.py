@@ -52,11 +52,12 @@ class Counts:
 def count_slots(task: CompiledTask, after: int, until: int, looks: Looks | None = None) -> Counts:
     """Count without walking. `exact` is False when entries with equal arguments may coincide (they
     count each), when calendars move slots to business days, or have too many windows."""
-    low, high = _nominal_edge(task, after), _nominal_edge(task, until)
+    looks = looks or Looks(task.calendars)
+    low, high = _nominal_edge(task, looks, after), _nominal_edge(task, looks, until)
     exact = len(set(task.classes)) == len(task.classes)
     skipped = {EXCLUDED: Count(), COALESCED: Count()}
     if task.calendars:
-        complete = _count_skipped(task, looks or Looks(task.calendars), low, high, skipped)
+        complete = _count_skipped(task, looks, low, high, skipped)
         moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
         exact = exact and complete and not moved
     return Counts(_count(task, low, high), skipped, exact)
@@ -83,13 +84,19 @@ def _count(task: CompiledTask, low: int, high: int, kind: int | None = None) -> 
     return sum(timeline.count_between(low, high) for timeline in timelines(task, kind))
 
 
-def _nominal_edge(task: CompiledTask, instant: int) -> int:
+def _nominal_edge(task: CompiledTask, looks: Looks, instant: int) -> int:
     """The instant up to which slots are nominal if and only if they are due up to `instant`: the
     last slot before it may be due after it, by its jitter."""
-    last = nominal_before(task, instant + 1) if task.jitter else None
-    if last is None or slot_at(task, last, None).due <= instant:
-        return instant
-    return last - 1
+    found = looks.edges.get(instant)
+    if found is None:
+        found = instant
+        group = next(groups_before(task, instant + 1), None) if task.jitter else None
+        if group is not None:
+            following = nominal_after(task, group.nominal)
+            *_, last = slots_of(task, looks, group, following)
+            found = instant if last.due <= instant else group.nominal - 1
+        looks.edges[instant] = found
+    return found
 
 
 def _count_skipped(

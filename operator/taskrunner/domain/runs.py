@@ -17,10 +17,10 @@ from taskrunner.domain.plan import Slot, slots_of, walk
 MAX_LOOKS: Final = 400
 """Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
 calendars that exclude nearly everything; over a year of excluded days fits in."""
-MAX_LOOKS_BACK: Final = 100
-"""The same for looking back, which only catching up does; divided among the schedules. A blackout
-takes one look, however long it is."""
-MIN_LOOKS_BACK: Final = 30
+MAX_LOOKS_BACK: Final = 30
+"""The same for looking back, which only catching up does. A blackout takes one look, and more when
+it is long; with many schedules there are fewer."""
+MIN_LOOKS_BACK: Final = 8
 
 
 def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
@@ -50,7 +50,7 @@ def runs_before(
 
     `looks` as for `walk`.
     """
-    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK // max(1, len(task.entries)))
+    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK - len(task.entries) // 2)
     left, looks = most, looks or Looks(task.calendars)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
@@ -67,13 +67,16 @@ def runs_before(
             yield from (slot for slot in reversed(running) if floor < slot.due <= until)
             if group.nominal <= floor:
                 return
-            left = most if running else left - 1
+            left = most if running or group.nominal > until else left - 1
             if not left:
                 return
             if not running:
                 earlier = _skipped_from(task, group.nominal)
                 if earlier < group.nominal:
-                    before = earlier
+                    # Calendars are laid out page by page: that is work, too.
+                    span = group.nominal - earlier
+                    left -= 2 * sum(span // use.calendar.length for use in task.calendars)
+                    before = earlier if left > 0 else None
                     break
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from taskrunner.domain.cron_expression import DAY, CronExpression
@@ -57,11 +58,17 @@ class Timeline(Protocol):
         """The slots strictly before the instant, the last first."""
         ...
 
+    def times(self, low: int, high: int) -> list[int]:
+        """All slots with low ≤ slot < high, at once: quicker than asking for one by one."""
+        ...
+
     def count_between(self, after: int, until: int) -> int:
         """How many slots there are with after < slot ≤ until, without walking them."""
         ...
 
 
+_FAR = 3 * DAY
+"""Twice as far as any wall clock is from UTC."""
 MOVED = "moved by the DST gap"
 JOINED = "also runs for a time in the DST gap"
 FIRST_PASS = "first pass of the DST overlap"
@@ -96,7 +103,11 @@ class CronTimeline:
             slot = self.expression.first(max(low, at + offsets[index]), high)
             if slot is not None:
                 return self._fire(index, slot)
-            index += 1
+            # No slot is near: pass over the segments, two a year, that end before the next one.
+            later = self.expression.first(low - _FAR, LATEST + _FAR)
+            if later is None:
+                return None
+            index = max(index + 1, self.zone.segment(min(later - _FAR, LATEST - 1)))
         return None
 
     def previous_before(self, instant: int) -> Fire | None:
@@ -104,14 +115,19 @@ class CronTimeline:
         if end <= EARLIEST:
             return None
         starts, offsets = self.zone.starts, self.zone.offsets
-        for index in range(self.zone.segment(end - 1), -1, -1):
+        index = self.zone.segment(end - 1)
+        while index >= 0:
             low, high = self._window(index)
             slot = self.expression.last(low, min(high, end + offsets[index]))
-            gap = self._fires_for_gap(index)
-            if slot is not None and not (gap and slot == starts[index] + offsets[index]):
+            begins = slot == starts[index] + offsets[index]
+            if slot is not None and not (begins and self._fires_for_gap(index)):
                 return self._fire(index, slot)
-            if gap:
+            if self._fires_for_gap(index):
                 return self._at_gap(index)
+            earlier = self.expression.last(EARLIEST - _FAR, low + _FAR)
+            if earlier is None:
+                return None
+            index = min(index - 1, self.zone.segment(earlier + _FAR))
         return None
 
     def backwards(self, before: int) -> Iterator[Fire]:
@@ -130,20 +146,44 @@ class CronTimeline:
                 yield Fire(last)
             fire = self.previous_before(last)
 
+    def times(self, low: int, high: int) -> list[int]:
+        low, high = max(low, EARLIEST), min(high, LATEST)
+        if low >= high:
+            return []
+        starts, offsets = self.zone.starts, self.zone.offsets
+        found: list[int] = []
+        for index in range(self.zone.segment(low), self.zone.segment(high - 1) + 1):
+            offset = offsets[index]
+            begin, end = self._window(index)
+            slots = self.expression.times(max(begin, low + offset), min(end, high + offset))
+            instants = [slot - offset for slot in slots]
+            real = bool(instants) and instants[0] == starts[index]
+            if low <= starts[index] and not real and self._fires_for_gap(index):
+                found.append(starts[index])
+            found += instants
+        return found
+
     def count_between(self, after: int, until: int) -> int:
         begin, end = max(after + 1, EARLIEST), min(until + 1, LATEST)
         if begin >= end:
             return 0
         starts, offsets = self.zone.starts, self.zone.offsets
-        total = 0
-        for index in range(self.zone.segment(begin), self.zone.segment(end - 1) + 1):
-            offset = offsets[index]
+        first, last = self.zone.segment(begin), self.zone.segment(end - 1)
+        windows: list[tuple[int, int]] = []
+        for index in range(first, last + 1):
             low, high = self._window(index)
-            low, high = max(low, begin + offset), min(high, end + offset)
-            total += self.expression.count(low, high)
+            low, high = max(low, begin + offsets[index]), min(high, end + offsets[index])
+            windows.append((low, max(low, high)))
+        # As if the wall clock ran evenly, and then what each change of it adds and takes.
+        count = self.expression.count
+        total = count(windows[0][0], windows[-1][1]) - count(windows[-1][1], windows[0][0])
+        for (_, until), (since, _) in pairwise(windows):
+            total += count(since, until) - count(until, since)
+        for index in range(first, last + 1):
             if begin <= starts[index] and self._fires_for_gap(index):
                 # A real slot at the same instant is already in the count: they are one.
-                total += not self.expression.count(low, min(high, starts[index] + offset + 1))
+                local = starts[index] + offsets[index]
+                total += not self.expression.count(local, local + 1)
         return total
 
     def _window(self, index: int) -> tuple[int, int]:
@@ -206,6 +246,10 @@ class IntervalTimeline:
     def backwards(self, before: int) -> Iterator[Fire]:
         return _one_by_one(self, before)
 
+    def times(self, low: int, high: int) -> list[int]:
+        low, high = max(low, EARLIEST), min(high, LATEST)
+        return list(range(low + (self.anchor - low) % self.every, high, self.every))
+
     def count_between(self, after: int, until: int) -> int:
         low, high = max(after, EARLIEST - 1), min(until, LATEST - 1)
         if low >= high:
@@ -218,24 +262,27 @@ class OnceTimeline:
     """One-shot: the given fires and no more (two only for a wall clock time with overlap Both)."""
 
     fires: tuple[Fire, ...]
-    times: tuple[int, ...] = field(init=False, repr=False)
+    instants: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "times", tuple(fire.time for fire in self.fires))
+        object.__setattr__(self, "instants", tuple(fire.time for fire in self.fires))
 
     def next_after(self, instant: int) -> Fire | None:
-        index = bisect_right(self.times, instant)
+        index = bisect_right(self.instants, instant)
         return self.fires[index] if index < len(self.fires) else None
 
     def previous_before(self, instant: int) -> Fire | None:
-        index = bisect_left(self.times, instant)
+        index = bisect_left(self.instants, instant)
         return self.fires[index - 1] if index else None
 
     def backwards(self, before: int) -> Iterator[Fire]:
         return _one_by_one(self, before)
 
+    def times(self, low: int, high: int) -> list[int]:
+        return [time for time in self.instants if low <= time < high]
+
     def count_between(self, after: int, until: int) -> int:
-        return max(0, bisect_right(self.times, until) - bisect_right(self.times, after))
+        return max(0, bisect_right(self.instants, until) - bisect_right(self.instants, after))
 
 
 def _one_by_one(timeline: Timeline, before: int) -> Iterator[Fire]:
