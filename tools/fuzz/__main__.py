@@ -1,4 +1,5 @@
 """Throws expressions at the planning core: `python -m fuzz [--minutes 10] [--seed 1]`.
+With `--plans` it searches for whole tasks that are slow to evaluate (`fuzz.plans`).
 
 For every text: it is refused with a CronError that has a message and a remedy, in at most 5 ms; or
 it is accepted, fires, and all questions are answered in at most 10 ms each. Anything else is a
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 from differential.expressions import Expressions
 from differential.strategies import ODD_ZONES, expressions
+from fuzz import plans
 from taskrunner.domain.cron import MAX_LENGTH, CronError, cron_timeline
 from taskrunner.domain.cron_differences import differences_from_cronjob
 from taskrunner.domain.cron_words import describe
@@ -210,7 +212,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--plans", action="store_true", help="search for tasks that are slow to evaluate instead"
+    )
     arguments = parser.parse_args()
+    if arguments.plans:
+        found = plans.search(arguments.minutes * 60, arguments.seed)
+        print(", ".join(f"{found.counts[name]:,} {name}" for name in ("accepted", "refused")))
+        print(*found.shown(), *found.findings, f"{len(found.findings)} findings", sep="\n")
+        return 1 if found.findings else 0
     fuzz = run(arguments.minutes * 60, arguments.seed)
     print(", ".join(f"{count:,} {name}" for name, count in fuzz.counts.items()))
     for name, (took, text) in sorted(fuzz.worst.items()):
