@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.instants import parse_instant
-from team import Json, Team, task
+from team import Json, Team, every, task
 from testbed.base import BaseCluster
 from testbed.errors import CommandError
 
@@ -190,3 +190,24 @@ def test_a_run_that_waits_is_stopped_at_once(team: Team) -> None:
     assert reached(team, name, "Cancelled")["reason"] == "Stopped"
     assert not team.all("job", "waits")
     print(team.kubectl("get", "texec"))
+
+
+def test_a_job_that_somebody_deletes_ends_the_run_and_is_not_created_again(team: Team) -> None:
+    name = run(team, job("no-job", {HANG: "running"}, retryPolicy=RETRY))
+    reached(team, name, "Running")
+    team.kubectl("delete", "job", f"{name}-1", "--wait=false")
+    found = reached(team, name, "Failed")
+    assert (found["reason"], found["attempt"]) == ("JobDeleted", 1)
+    assert not team.all("job", "no-job")
+
+
+def test_an_execution_that_somebody_deletes_takes_its_job_and_is_not_started_anew(
+    team: Team,
+) -> None:
+    made = job("gone", {HANG: "running"}, schedules=every(3600), retryPolicy=RETRY)
+    name = run(team, made)
+    reached(team, name, "Running")
+    team.kubectl("delete", "texec", name)
+    # The garbage collector takes up to a minute to learn of new kinds.
+    team.wait_for(lambda: not team.all("job", "gone"), "the Job to go with its execution", 90)
+    assert not team.all("texec", "gone")

@@ -13,7 +13,7 @@ from fakes.sink import FakeSink
 from taskrunner.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
 from taskrunner.kube.reflector import Reflector
 from taskrunner.kube.source import WatchEvent
-from taskrunner.ports import JOBS, LEASES, TASK_EXECUTIONS, Obj, Propagation, Resource
+from taskrunner.ports import JOBS, LEASES, PODS, TASK_EXECUTIONS, Obj, Propagation, Resource
 
 KINDS = [WIDGETS, JOBS, LEASES, TASK_EXECUTIONS]
 
@@ -362,6 +362,35 @@ async def test_a_delete_by_selectors_leaves_what_a_finalizer_holds(world: World)
     held = await world.api.get(WIDGETS, world.namespace, "a")
     assert held["metadata"]["deletionTimestamp"].endswith("Z")
     await world.api.patch(WIDGETS, world.namespace, "a", {"metadata": {"finalizers": None}})
+
+
+async def test_pods_that_run_are_killed_and_those_that_have_ended_stay(world: World) -> None:
+    spec: Obj = {
+        "nodeName": "nowhere",  # A pod without a node would go at once, whatever its grace period.
+        "terminationGracePeriodSeconds": 300,
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "main", "image": "busybox"}],
+    }
+    phases = {"a": "Running", "b": "Succeeded", "c": "Failed", "d": "Pending"}
+    for name, phase in phases.items():
+        labels = {"execution": "one"}
+        await world.create_pod(name, {"spec": spec}, labels=labels)
+        await world.api.patch(
+            PODS, world.namespace, name, {"status": {"phase": phase}}, subresource="status"
+        )
+    deleted = await world.api.delete_selected(
+        PODS,
+        world.namespace,
+        label_selector="execution=one",
+        field_selector="status.phase!=Succeeded,status.phase!=Failed",
+        grace_seconds=0,
+    )
+    assert {obj["metadata"]["name"] for obj in deleted} == {"a", "d"}
+    left = await world.api.list(PODS, namespace=world.namespace)
+    assert {obj["metadata"]["name"] for obj in left} == {"b", "c"}
+    await world.api.delete_selected(
+        PODS, world.namespace, label_selector="execution=one", grace_seconds=0
+    )
 
 
 async def test_a_delete_by_a_hundred_long_names_is_one_call(world: World) -> None:

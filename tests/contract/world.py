@@ -14,7 +14,7 @@ from fakes.api import FakeApi
 from fakes.clock import settle
 from taskrunner.errors import AlreadyExists, ApiError, NotFound
 from taskrunner.kube.client import ApiClient
-from taskrunner.ports import TASK_EXECUTIONS, Clock, Obj, Resource
+from taskrunner.ports import PODS, TASK_EXECUTIONS, Clock, Obj, Resource
 
 WIDGETS = Resource("contract.taskrunner.dev", "v1", "widgets", "Widget")
 """A kind without a schema, to see the API server's own behaviour and nobody's rules."""
@@ -49,6 +49,20 @@ class World:
     api: FakeApi | ApiClient
     clock: Clock
     namespace: str
+
+    async def create_pod(self, name: str, body: Obj, **metadata: Any) -> Obj:
+        """A pod needs the namespace's service account, which its controller makes."""
+        found: list[Obj] = []
+
+        async def created() -> bool:
+            try:
+                found.append(await self.create(PODS, name, body, **metadata))
+            except ApiError:
+                return False
+            return True
+
+        await until(created, "no pod is accepted")
+        return found[0]
 
     async def create(
         self, resource: Resource, name: str, body: Obj | None = None, **metadata: Any
