@@ -90,8 +90,10 @@ def test_age_counts_from_when_the_record_was_first_seen_so() -> None:
     [
         ("other", 14.5, Wait(0.5)),
         ("other", 15.0, Acquire(5)),
-        ("", 0.0, Acquire(5)),
-        ("me", 0.0, Acquire(5)),
+        # It may have been somebody else's since: made and deleted between two looks.
+        ("", 14.5, Wait(0.5)),
+        ("me", 14.5, Wait(0.5)),
+        ("me", 15.0, Acquire(5)),
     ],
 )
 def test_the_holder_of_a_deleted_lease_gets_the_time_to_notice(
@@ -389,6 +391,8 @@ async def test_a_lease_that_was_deleted_is_lost_and_not_brought_back_by_the_rene
         server.delete(LEASES, "ops", "shard-0")
         await clock.advance(2.0)
         assert a.stopped == [2.0]
+        assert not a.working  # Another one may have had it since.
+        await clock.advance(15.0)
         assert a.working  # In a new term.
 
 

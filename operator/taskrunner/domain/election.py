@@ -136,10 +136,15 @@ def campaign(seen: Sighting, identity: str, now: float, durations: Durations) ->
     record = seen.last
     if record is None:
         return Acquire(transitions=0)
-    if record.holder in ("", identity):
+    if seen.record is None:
+        # Deleted by somebody, and perhaps made and deleted again between two looks: whoever held it
+        # last may act until it would have run out.
+        left = seen.since + max(record.duration, durations.lease) - now
+    elif record.holder in ("", identity):
         # Released; or ours from a term that we have given up: nobody else can have had it since.
         return Acquire(transitions=record.transitions + 1)
-    left = seen.since + (record.duration or durations.lease) - now
+    else:
+        left = seen.since + (record.duration or durations.lease) - now
     if left <= 0:
         return Acquire(transitions=record.transitions + 1)
     return Wait(min(durations.poll, left))

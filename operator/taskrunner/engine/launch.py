@@ -7,6 +7,7 @@ leaves is said at each step; the next leader goes on from there.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from taskrunner.api.v1alpha1 import names
@@ -201,13 +202,23 @@ class Launcher:
         environment = task.parameters.environment(dict(execution.arguments))
         return job_manifest(task.job_template, execution, name, policy, environment=environment)
 
+    async def look_for(self, namespace: str, name: str) -> None:
+        """Look at the server itself whether an execution exists; remember it if so."""
+        with suppress(NotFound):
+            obj = await self._api.get(TASK_EXECUTIONS, namespace, name)
+            self._store.put_execution(execution_from(obj))
+
     async def job_is_there(self, execution: Execution, attempt: int) -> bool:
-        """Look at the server itself whether the Job of an attempt exists; remember it if so."""
+        """Look at the server itself whether the Job of an attempt exists; remember it if so. One
+        of somebody else that has taken its name since is not it."""
         try:
             obj = await self._api.get(JOBS, execution.namespace, job_name(execution.name, attempt))
         except NotFound:
             return False
-        self._store.put_job(job_from(obj))
+        job = job_from(obj)
+        if job.owner_uid != execution.uid:
+            return False
+        self._store.put_job(job)
         return True
 
     async def ask_for_pods(self, job: Job) -> None:

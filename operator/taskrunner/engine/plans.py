@@ -83,12 +83,14 @@ class Plans:
             # A first plan counts from the task's creation, unless the spec was edited before it
             # could be planned; every later plan counts from when it was first seen.
             if progress.plan_hash or state.generation > 1:
+                await self._look_after_silence(state, progress)
                 await self._end_plan(state, progress, now)
                 progress.plan_since = now
                 progress.watermark = max(progress.watermark, now)
             progress.plan_hash = task.plan_hash
             self._report_now(state)
         progress.planned = task
+        await self._look_after_silence(state, progress)
         if self._is_ahead(state, progress, now):
             return
         if task.suspended:
@@ -175,7 +177,9 @@ class Plans:
         for item, following in zip_longest(items, items[1:]):
             execution = state.executions.get(slot_name(task, item.slot))
             if execution is None:
+                progress.unanswered = slot_name(task, item.slot)
                 execution = await self._launcher.decide_slot(task, item)
+                progress.unanswered = ""
                 self._metrics.slots.labels(item.decision).inc(item.count - item.counted)
                 if execution.decision == "Miss":
                     progress.missed.append(item)
@@ -187,6 +191,25 @@ class Plans:
                 progress.watermark = max(progress.watermark, item.slot.due)
                 progress.started += started
                 started = 0
+
+    async def _look_after_silence(self, state: TaskState, progress: Progress) -> None:
+        """A decision that had no answer may have been written all the same: look before deciding
+        anything further, or its slot would be decided a second time, in a range or under Forbid."""
+        name = progress.unanswered
+        if not name:
+            return
+        if name not in state.executions:
+            await self._launcher.look_for(state.namespace, name)
+        reached = begin(state).watermark
+        if reached > progress.watermark:
+            progress.started += sum(
+                1
+                for e in state.executions.values()
+                if e.type == "Scheduled" and e.is_run and e.owner_uid == state.uid
+                if progress.watermark < e.decided_at <= reached
+            )
+            progress.watermark = reached
+        progress.unanswered = ""
 
     async def _check_template(self, state: TaskState, progress: Progress) -> None:
         """Have the server check the Job template once per generation, as it would at admission: a

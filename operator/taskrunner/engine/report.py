@@ -53,13 +53,19 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
         runs = runs_to_come(task, progress.watermark, progress.started)
     held = task.suspended or progress.paused
     return fields | {
-        "decidedUntil": format_instant(progress.watermark),
-        "scheduledCount": progress.started,
+        # Never back: should two replicas believe that they lead, what one has said stands.
+        "decidedUntil": format_instant(max(progress.watermark, _decided_until(old))),
+        "scheduledCount": max(progress.started, old.get("scheduledCount", 0)),
         "plan": plan,
         "scheduleSummary": task.summary,
         "nextRuns": runs or None,
         "nextRunTime": runs[0]["time"] if runs and not held else None,
     }
+
+
+def _decided_until(status: Obj) -> int:
+    text = status.get("decidedUntil")
+    return parse_instant(text) if text else 0
 
 
 class Reporter:
