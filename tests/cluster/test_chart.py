@@ -243,12 +243,14 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
     environment = {
         "SCHEDULER_NAMESPACE": "tools",
         "SCHEDULER_WATCH_NAMESPACE": "tasks",
+        "SCHEDULER_CONFIG_MAP": "one-taskrunner-config",
         "SCHEDULER_PROBE_PORT": "0",
         "SCHEDULER_STATUS_INTERVAL": "1",
     }
     user = "system:serviceaccount:tools:one-taskrunner-operator"
     # The authorizer learns of new roles a moment later.
     _eventually(partial(_may, own, user, "tasks", "watch calendars"), "the role holds")
+    _eventually(lambda: _accepts_tasks(own), "a task is accepted")
     mark = own.audit_mark()
 
     def requests() -> list[Json]:
@@ -285,6 +287,7 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
             *(("watch", "scheduledtasks"), ("watch", "calendars"), ("create", "jobs")),
             *(("create", "leases"), ("update", "leases"), ("deletecollection", "taskexecutions")),
             *(("patch", "taskexecutions"), ("watch", "pods"), ("watch", "events")),
+            *(("watch", "namespaces"), ("watch", "configmaps")),
         }
         _eventually(
             lambda: all_of_it <= done(),
@@ -297,7 +300,10 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
     assert [e["requestURI"] for e in requests() if e["annotations"][decision] != "allow"] == []
     # Discovery has no object and no namespace.
     references = [e["objectRef"] for e in requests() if "resource" in e.get("objectRef", {})]
-    assert {reference.get("namespace") for reference in references} == {"tasks", "tools"}
+    # The Namespace itself is in no namespace: whether it is paused.
+    itself = [r for r in references if r["resource"] == "namespaces"]
+    assert {reference["name"] for reference in itself} == {"tasks"}
+    assert {r.get("namespace") for r in references if r not in itself} == {"tasks", "tools"}
 
 
 def _accepts_tasks(cluster: Cluster) -> bool:
