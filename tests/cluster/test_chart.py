@@ -235,8 +235,8 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
         "rbac": {"aggregateRoles": False},
         "webhook": {"enabled": False},
     }
-    # For the definitions. Its policies would take the other operator for a user, and its fence waits
-    # for a Shard that nobody makes here.
+    # For the definitions. Its policies would take the other operator for a user, and its fence
+    # waits for a Shard that nobody makes here.
     others = NO_PODS | {"identity": {"enabled": False}, "fence": {"enabled": False}}
     helm.run("upgrade", "--install", RELEASE, CHART, f"--namespace={NAMESPACE}", values=others)
     helm.run("upgrade", "--install", "one", CHART, *where, values=values)

@@ -292,6 +292,12 @@ NEEDED_AT_TIMES = {
         ("patch", "taskexecutions"),
         # The history limits of these tests keep everything.
         ("delete", "taskexecutions"),
+        ("deletecollection", "taskexecutions"),
+        # The ttlSecondsAfterFinished of a Job.
+        ("delete", "jobs"),
+        # A run that is stopped: its Job is suspended, and its pods go at once with `Immediate`.
+        ("patch", "jobs"),
+        ("deletecollection", "pods"),
         # Only what is not a clean success.
         ("create", "events"),
         ("patch", "events"),
