@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators import api_reference, chart_crds, chart_fence, crds, values_reference
+from generators import (
+    api_reference,
+    argocd,
+    chart_crds,
+    chart_fence,
+    crds,
+    values_reference,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,6 +38,7 @@ GENERATORS: tuple[Generator, ...] = (
     Generator("helm/taskrunner/files/fence.yaml", chart_fence.generate),
     Generator("docs/reference/api.md", api_reference.generate),
     Generator("docs/reference/values.md", values_reference.generate),
+    Generator("gitops/argocd/argocd-cm.yaml", argocd.generate),
 )
 
 
