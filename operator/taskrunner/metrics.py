@@ -6,7 +6,13 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from taskrunner import __version__
+from taskrunner.domain.zones import tzdata_version
+
 _LAG_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300)
+_LOOP_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+LATE_SECONDS: Final = 10
+"""A slot decided later than this is late, in the sense of the service level."""
 
 
 class Metrics:
@@ -14,6 +20,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        Gauge(
+            "taskrunner_build_info",
+            "1; the labels tell the version of the program and of its time zone database.",
+            ["version", "tzdata"],
+            registry=self.registry,
+        ).labels(__version__, tzdata_version()).set(1)
         self.start_lag = Lag(
             Histogram(
                 "taskrunner_start_lag_seconds",
@@ -24,14 +36,21 @@ class Metrics:
         )
         self.slots = Counter(
             "taskrunner_slots_decided_total",
-            "Slots decided, by decision (Run, Skip, Miss).",
-            ["decision"],
+            "Slots decided, by decision (Run, Skip, Miss) and reason.",
+            ["decision", "reason"],
+            registry=self.registry,
+        )
+        self.slots_late = Counter(
+            "taskrunner_slots_late_total",
+            f"Slots decided more than {LATE_SECONDS} s after they were due, though nothing that the"
+            " user asked for (a suspension, a pause, Forbid) held them back.",
             registry=self.registry,
         )
         self.outcomes = Counter(
             "taskrunner_executions_finished_total",
-            "Executions that reached an outcome, by phase.",
-            ["phase"],
+            "Executions that reached an outcome, by phase and reason; dead letters have the reason"
+            " RetriesExhausted.",
+            ["phase", "reason"],
             registry=self.registry,
         )
         self.retries = Counter(
@@ -88,6 +107,12 @@ class Metrics:
         self.clock_trusted = Gauge(
             "taskrunner_clock_trusted",
             "1 while the wall clock is believed; while it is not, this replica does not act.",
+            registry=self.registry,
+        )
+        self.loop_delay = Histogram(
+            "taskrunner_loop_delay_seconds",
+            "How much later than asked for the event loop wakes up; sampled each second.",
+            buckets=_LOOP_BUCKETS,
             registry=self.registry,
         )
         self.tasks = Gauge("taskrunner_tasks", "ScheduledTasks known.", registry=self.registry)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskrunner.domain.circuit import Circuit, CircuitRule, circuit
-from taskrunner.domain.decide import Seen, decide
+from taskrunner.domain.decide import Seen, SlotDecision, decide, is_late, oldest_due
 from unit.planning import at, task
 
 BEGIN = at("2026-03-02 12:00")
@@ -137,3 +137,32 @@ def test_a_thousand_slots_are_settled_quickly() -> None:
     spec = {"concurrencyPolicy": "Queue", "queue": {"maxLength": 500}}
     found = decided(spec, slots=1000)
     assert len(found) == 502
+
+
+@pytest.mark.parametrize(
+    ("decision", "spec", "seen", "late"),
+    [
+        pytest.param("Run", {}, {}, True, id="nobody was there"),
+        pytest.param("Miss", {}, {}, True, id="missed while nobody was there"),
+        pytest.param("Run", {}, {"suspended": True}, False, id="suspended meanwhile"),
+        pytest.param("Skip", {}, {}, False, id="a streak is told at its end"),
+        pytest.param(
+            "Run", {"concurrencyPolicy": "Forbid"}, {"busy_until": BEGIN + 90}, False,
+            id="Forbid held it back",
+        ),
+        pytest.param(
+            "Run", {"concurrencyPolicy": "Forbid"}, {"busy_until": BEGIN + 30}, True,
+            id="the run before had ended already",
+        ),
+        pytest.param("Run", {}, {"busy_until": BEGIN + 90}, True, id="Allow holds nothing back"),
+    ],
+)  # fmt: skip
+def test_a_decision_is_late_unless_the_user_asked_for_it(
+    decision: Any, spec: dict[str, Any], seen: dict[str, Any], late: bool
+) -> None:
+    compiled = task({"schedule": "* * * * *", **spec})
+    found = decide(compiled, Seen(BEGIN, 0, 0), BEGIN + 3600).items[-1]
+    item = SlotDecision(decision, found.slot, "", first=BEGIN + 60)
+    assert oldest_due(item) == BEGIN + 60
+    given = Seen(**{"watermark": BEGIN, "active": 0, "started": 0, **seen})
+    assert is_late(compiled, given, item) is late

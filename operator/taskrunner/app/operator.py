@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 
 SHARD: Final = "0"
 LOOP_STALLED_SECONDS: Final = 30.0
+_BEAT_SECONDS: Final = 1.0
 _OURS: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
 
 
@@ -232,7 +233,8 @@ class Operator:
     async def _beating(self) -> None:
         while True:
             self._beat = self._clock.boot()
-            await self._clock.sleep(1.0)
+            await self._clock.sleep(_BEAT_SECONDS)
+            self._metrics.loop_delay.observe(self._clock.boot() - self._beat - _BEAT_SECONDS)
 
     def _alive(self) -> str:
         stalled = self._clock.boot() - self._beat

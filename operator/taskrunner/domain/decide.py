@@ -197,7 +197,7 @@ def end_plan(task: CompiledTask, seen: Seen, now: int) -> tuple[SlotDecision, ..
     """What to record of a plan that ends at `now`, because the schedule was edited: the slots that
     it left undecided do not run."""
     why = ExecutionReason.SUSPENDED if seen.suspended else ExecutionReason.PLAN_CHANGED
-    found = undecided(task, seen.watermark, now, reason=why, left=_left(task, seen))
+    found = undecided(task, seen.watermark, now, reason=why, left=_left(task, seen), runs=False)
     records = _all_as(found, "Miss", why, MESSAGES[why])
     return _joined(records, seen.streak)
 
@@ -213,8 +213,8 @@ def _blocked(task: CompiledTask, seen: Seen, now: int) -> tuple[list[SlotDecisio
     strict = task.concurrency_policy == "Forbid" and task.catch_up.policy == "None"
     if not strict or seen.active or seen.suspended or until <= seen.watermark:
         return [], seen.watermark
-    found = undecided(task, seen.watermark, until, left=_left(task, seen))
     why = ExecutionReason.CONCURRENT_RUN
+    found = undecided(task, seen.watermark, until, reason=why, left=_left(task, seen), runs=False)
     return _all_as(found, "Skip", why, _CONCURRENT), found.watermark
 
 
@@ -238,6 +238,19 @@ def _records(found: Undecided) -> list[SlotDecision]:
         SlotDecision(r.decision, r.slot, r.reason, r.message, r.first, r.count)
         for r in found.ranges
     ]
+
+
+def oldest_due(item: SlotDecision) -> int:
+    """When the earliest slot that the decision is about was due, as UTC seconds."""
+    return min(item.first, item.slot.due) if item.first else item.slot.due
+
+
+def is_late(task: CompiledTask, seen: Seen, item: SlotDecision) -> bool:
+    """Whether a decision that comes long after the slot was due is to be called late: nothing that
+    the user asked for, a suspension, a pause or Forbid, has held it back. Skips are told when their
+    streak ends, and are never late."""
+    forbidden = task.concurrency_policy == "Forbid" and seen.busy_until >= oldest_due(item)
+    return item.decision != "Skip" and not seen.suspended and not forbidden
 
 
 def _continues(streak: Streak | None, reason: str) -> bool:

@@ -7,7 +7,15 @@ from typing import Final
 
 import orjson
 
-from taskrunner.domain.decide import Seen, SlotDecision, Streak, decide, end_plan
+from taskrunner.domain.decide import (
+    Seen,
+    SlotDecision,
+    Streak,
+    decide,
+    end_plan,
+    is_late,
+    oldest_due,
+)
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.job import trial_manifest
 from taskrunner.domain.plan import next_slot
@@ -19,7 +27,7 @@ from taskrunner.engine.store import Store, TaskState
 from taskrunner.engine.timetable import Timetable
 from taskrunner.engine.work import Key
 from taskrunner.errors import NotFound, Problem, Refused
-from taskrunner.metrics import Metrics
+from taskrunner.metrics import LATE_SECONDS, Metrics
 from taskrunner.ports import JOBS, Api, Clock
 
 CLOCK_SLACK_SECONDS: Final = 2
@@ -180,7 +188,7 @@ class Plans:
                 progress.unanswered = slot_name(task, item.slot)
                 execution = await self._launcher.decide_slot(task, item)
                 progress.unanswered = ""
-                self._metrics.slots.labels(item.decision).inc(item.count - item.counted)
+                self._count(state, progress, item)
                 if execution.decision == "Miss":
                     progress.missed.append(item)
             self._timetable.wake(Key("run", execution.key))
@@ -191,6 +199,15 @@ class Plans:
                 progress.watermark = max(progress.watermark, item.slot.due)
                 progress.started += started
                 started = 0
+
+    def _count(self, state: TaskState, progress: Progress, item: SlotDecision) -> None:
+        count = item.count - item.counted
+        self._metrics.slots.labels(item.decision, item.reason).inc(count)
+        task = state.compiled
+        if task is None or self._clock.now() - oldest_due(item) <= LATE_SECONDS:
+            return
+        if is_late(task, self._seen(state, progress), item):
+            self._metrics.slots_late.inc(count)
 
     async def _look_after_silence(self, state: TaskState, progress: Progress) -> None:
         """A decision that had no answer may have been written all the same: look before deciding

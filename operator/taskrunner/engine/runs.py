@@ -306,7 +306,7 @@ class Runs:
         facts = NO_PODS if start is None else self._store.pods.facts(self._store.job_of(execution))
         status = finished_status(execution, finish, start, self._clock.now(), facts)
         await self._launcher.write_status(execution, status)
-        self._metrics.outcomes.labels(finish.phase).inc()
+        self._metrics.outcomes.labels(finish.phase, finish.reason).inc()
         self.forget(execution.uid)
         if finish.phase != "Succeeded":
             self._events.record(
