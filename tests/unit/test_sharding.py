@@ -65,7 +65,7 @@ REPLICAS = st.sets(st.sampled_from(NAMES), min_size=1)
 def test_everything_is_held_and_no_two_differ_by_more_than_one(
     holders: list[str], replicas: set[str]
 ) -> None:
-    found = Counter({name: 0 for name in replicas})
+    found = Counter(dict.fromkeys(replicas, 0))
     found.update(balance(holders, replicas))
     assert set(found) == replicas
     assert max(found.values()) - min(found.values()) <= 1
