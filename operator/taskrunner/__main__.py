@@ -16,10 +16,11 @@ async def connect(kubeconfig: str, context: str) -> AsyncGenerator[Session, None
     """The cluster that a command speaks to, with the rights of the user."""
     from taskrunner.kube import config
     from taskrunner.kube.client import ApiClient
+    from taskrunner.kube.raw import RawClient
 
-    connection = config.load(kubeconfig=kubeconfig, context=context)
-    async with ApiClient(connection, SystemClock(), pool=4) as api:
-        yield Session(api, connection.namespace)
+    connection, clock = config.load(kubeconfig=kubeconfig, context=context), SystemClock()
+    async with ApiClient(connection, clock, pool=4) as api, RawClient(connection, clock) as raw:
+        yield Session(api, connection.namespace, raw, api.server_skew, connection.origin)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -66,6 +65,8 @@ def webhook(
 
 def run(main: Coroutine[None, None, None]) -> None:
     """Run a process to its end, on uvloop where it is installed."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:

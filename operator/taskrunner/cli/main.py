@@ -6,6 +6,7 @@ imported inside the commands, so that `--help` and completion stay quick.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,10 +14,17 @@ import typer
 
 from taskrunner import __version__
 from taskrunner.cli.config import config
+from taskrunner.cli.control import cancel, resume, suspend
 from taskrunner.cli.explain import explain
+from taskrunner.cli.history import history
+from taskrunner.cli.logs import logs
+from taskrunner.cli.pausing import pause, unpause
 from taskrunner.cli.preview import preview
 from taskrunner.cli.redrive import redrive, retry
+from taskrunner.cli.run import run
 from taskrunner.cli.shared import Connect, no_cluster
+from taskrunner.cli.top import top
+from taskrunner.cli.upcoming import next_
 from taskrunner.ports import Clock
 
 
@@ -49,12 +57,20 @@ def build(clock: Clock, connect: Connect = no_cluster) -> typer.Typer:
     ) -> None:  # fmt: skip
         context.obj = Shared(clock, connect)
 
-    app.command("preview")(preview)
-    app.command("explain")(explain)
-    app.command("config")(config)
-    app.command("redrive")(redrive)
-    app.command("retry")(retry)
+    for panel, commands in _COMMANDS.items():
+        for name, command in commands.items():
+            app.command(name, rich_help_panel=panel)(command)
     return app
+
+
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Plan": {"preview": preview, "explain": explain, "next": next_},
+    "Run": {"run": run, "cancel": cancel, "retry": retry, "redrive": redrive},
+    "Look": {"history": history, "logs": logs, "top": top},
+    "Hold": {"suspend": suspend, "resume": resume, "pause": pause, "unpause": unpause},
+    "Operate": {"config": config},
+}
+"""The commands, in the order and under the headings of `--help`."""
 
 
 def _version(wanted: bool) -> None:

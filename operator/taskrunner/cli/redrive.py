@@ -6,7 +6,6 @@ run as it is now, and obeys all that its runs obey.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Annotated, Any, Final
 
@@ -194,6 +193,8 @@ async def _mark(api: Api, execution: Obj, again: str) -> None:
 
 def _exit(work: Coroutine[Any, Any, int]) -> None:
     """Run it; a cluster that cannot be reached or says no ends in one sentence."""
+    import asyncio
+
     try:
         code = asyncio.run(work)
     except TaskrunnerError as error:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import typer
 
-from taskrunner.domain.calendar_days import instant_at, to_local
-from taskrunner.domain.zones import Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, TaskrunnerError
 from taskrunner.ports import Api
+
+if TYPE_CHECKING:
+    from taskrunner.domain.zones import Zone
 
 FAILED = 1
 """Exit code for what a cluster did not do."""
@@ -25,6 +26,39 @@ FIRST_YEAR, LAST_YEAR = 1971, 2198
 """Years in which all questions have an answer, whatever the zone (`zones.EARLIEST`, `LATEST`)."""
 
 
+class Raw(Protocol):
+    """What an API server answers that is not an object: logs, its version, what it serves.
+
+    Paths begin at the server's root. Both raise `errors.ApiError` subclasses.
+    """
+
+    async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """The whole answer to a GET."""
+        ...
+
+    def lines(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The answer to a GET line by line, without line ends, as it comes."""
+        ...
+
+
+class NoRaw:
+    """For sessions that have objects only."""
+
+    async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        raise TaskrunnerError(f"{path} cannot be read here.")
+
+    async def lines(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        yield await self.read(path, query)
+
+
+def _unknown() -> float | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """An open connection to a cluster."""
@@ -32,6 +66,11 @@ class Session:
     api: Api
     namespace: str
     """That of the kubeconfig's context: what a command without `--namespace` means."""
+    raw: Raw = NoRaw()  # noqa: RUF009 - it has no state
+    skew: Callable[[], float | None] = _unknown
+    """Local wall clock minus the API server's, seconds, by the answers so far."""
+    origin: str = ""
+    """Where the connection was described, for people."""
 
 
 Connect = Callable[[str, str], AbstractAsyncContextManager[Session]]
@@ -59,6 +98,8 @@ def warn(messages: Iterable[str]) -> None:
 
 def zone_option(name: str | None) -> Zone | None:
     """The zone of `--zone`."""
+    from taskrunner.domain.zones import ZoneError, load_zone
+
     if name is None:
         return None
     try:
@@ -69,6 +110,9 @@ def zone_option(name: str | None) -> Zone | None:
 
 def time_option(option: str, text: str | None, zone: Zone | None) -> int | None:
     """The instant of `--from` or `--to`: RFC 3339, or a date or wall clock time in the zone."""
+    from taskrunner.domain.calendar_days import instant_at, to_local
+    from taskrunner.domain.zones import load_zone
+
     if text is None:
         return None
     try:

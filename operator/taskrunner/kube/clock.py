@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 # Linux counts suspended time in CLOCK_BOOTTIME only. Elsewhere (macOS) the monotonic clock does.
@@ -23,5 +22,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`, or later: the event loop's timer does not count suspended time,
         so whoever needs to know how long it was compares `boot()` afterwards."""
+        import asyncio  # Late: commands that only plan start without it.
+
         if seconds > 0:
             await asyncio.sleep(seconds)
