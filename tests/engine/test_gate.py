@@ -126,7 +126,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def who_has_ended_is_forgotten(self) -> None:
         alive = {e.key for e in self.here() if e.phase not in TERMINAL}
-        assert set(self.gate._standings) <= alive
+        assert {key for key, _ in self.gate._standings.items()} <= alive
 
     def here(self) -> list[Execution]:
         return sorted(self.store.executions(), key=lambda e: e.name)

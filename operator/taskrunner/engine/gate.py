@@ -11,9 +11,8 @@ who waits since when (the times in the object), and comes to the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 import orjson
@@ -22,8 +21,10 @@ from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.circuit import Circuit, circuit
 from taskrunner.domain.lifecycle import Finish, Stop, Wait
 from taskrunner.domain.observed import Execution
-from taskrunner.domain.queueing import DEFAULT_PRIORITY, Order, Places, order_of
+from taskrunner.domain.queueing import Places
 from taskrunner.domain.status import Tally, failures_of
+from taskrunner.engine import gate_messages as say
+from taskrunner.engine.gate_standings import Standing, Standings, Where, since
 from taskrunner.engine.store import Store, TaskState, ignore
 from taskrunner.engine.work import Key
 from taskrunner.ports import Clock
@@ -32,17 +33,6 @@ TASK_GRACE_SECONDS: Final = 30
 """An execution made by hand may be seen before its task, when both are applied together."""
 _BY_HAND: Final = frozenset({"Manual", "Redrive"})
 """Runs that a person asked for: an open circuit does not keep them out, and a success closes it."""
-_NOT_STARTED: Final = frozenset({"", "Pending", "Queued"})
-_SAID_BEFORE_START: Final = ("", ExecutionReason.PAUSED)
-"""Reasons of a Pending run that has no place; any other is of one whose Job is not accepted yet."""
-
-
-class Where(Enum):
-    """How a run that has not ended stands."""
-
-    COMING = "coming"
-    WAITING = "waiting"
-    HOLDING = "holding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +44,6 @@ class Hold:
     until: int | None
 
 
-@dataclass(slots=True)
-class _Standing:
-    uid: str
-    pool: str
-    """uid of its task: a task that is created again begins with free places."""
-    where: Where
-    asked: tuple[int, int, str]
-    """Which of two runs is the newer one."""
-    name: str
-
-
 class Gate:
     """Lets executions through to their start; what it remembers can be lost at any time."""
 
@@ -72,8 +51,7 @@ class Gate:
         self._store = store
         self._clock = clock
         self._places = Places(most)
-        self._standings: dict[str, _Standing] = {}
-        self._pools: dict[str, dict[str, _Standing]] = {}
+        self._standings = Standings(store, self._places)
         self._accepted: set[str] = set()
         """Runs that somebody asked for whose task has been seen: what it has become since is said
         by their step."""
@@ -119,7 +97,7 @@ class Gate:
     def active(self, state: TaskState) -> int:
         """Runs of a task that have started, will, or wait for a place, and have not ended."""
         reserved = 1 if state.key in self.starting else 0
-        return reserved + len(self._pools.get(state.uid, ()))
+        return reserved + len(self._standings.of_task(state.uid))
 
     def breaker(self, state: TaskState, now: int) -> tuple[Circuit, int]:
         """The state of a task's circuit breaker, and its failures in a row."""
@@ -137,7 +115,7 @@ class Gate:
         """Whether an execution may go on: None means yes. One that is to start has a place then."""
         if execution.terminal or execution.deleting or not execution.is_run:
             return None
-        if self._holds(execution):
+        if self._standings.holds(execution):
             return None
         asked_for = execution.type != "Scheduled" and execution.queued is None
         if asked_for and execution.key not in self._accepted:
@@ -155,19 +133,21 @@ class Gate:
         if asked_for:
             others = self.active(state) - (execution.key in self._standings)
             if _policy(state) == "Forbid" and others:
-                return Finish("Skipped", ExecutionReason.CONCURRENT_RUN, _FORBIDDEN)
+                return Finish("Skipped", ExecutionReason.CONCURRENT_RUN, say.FORBIDDEN)
         if self._get_place(execution, state):
             return None
         return self._must_wait(execution, state, now)
 
     def stop(self, execution: Execution, state: TaskState | None) -> Stop | None:
         """Whether another run wants this one, which has a place, to end."""
-        if state is None or state.compiled is None or not self._holds(execution):
+        if state is None or state.compiled is None or not self._standings.holds(execution):
             return None
         newer = self._newer(execution, state, Where.WAITING)
         if newer is None:
             return None
-        return Stop(False, "Cancelled", ExecutionReason.REPLACED, _replaced_by(newer))
+        return Stop(
+            False, "Cancelled", ExecutionReason.REPLACED, say.REPLACED.format(name=newer.name)
+        )
 
     # --- who gets a place -----------------------------------------------------------------------
 
@@ -175,13 +155,15 @@ class Gate:
         """Why a run that has no place yet never gets one."""
         newer = self._newer(execution, state, Where.WAITING, Where.HOLDING)
         if newer is not None:
-            return Finish("Cancelled", ExecutionReason.REPLACED, _replaced_by(newer))
+            return Finish(
+                "Cancelled", ExecutionReason.REPLACED, say.REPLACED.format(name=newer.name)
+            )
         if execution.type in _BY_HAND:
             return None
         breaker, failures = self.breaker(state, now)
-        tried = self._places.holding(state.uid) - self._holds(execution)
+        tried = self._places.holding(state.uid) - self._standings.holds(execution)
         if breaker is Circuit.OPEN or (breaker is Circuit.HALF_OPEN and tried):
-            message = _CIRCUIT_OPEN.format(failures=failures)
+            message = say.CIRCUIT_OPEN.format(failures=failures)
             return Finish("Skipped", ExecutionReason.CIRCUIT_OPEN, message)
         return None
 
@@ -189,12 +171,12 @@ class Gate:
         """Join the line; True when that gave it a place at once."""
         known = self._standings.get(execution.key)
         if known is None or known.where is not Where.WAITING:
-            self._set(execution, state, Where.WAITING)
+            self._standings.set(execution, state, Where.WAITING)
             if _policy(state) == "Replace":
-                for other in self._others(execution, state):
+                for other in self._standings.others(execution, state):
                     self._store.wake(Key("run", f"{state.namespace}/{other.name}"))
         self._let_in(but=execution.key)
-        return self._holds(execution)
+        return self._standings.holds(execution)
 
     def _must_wait(self, execution: Execution, state: TaskState, now: int) -> Finish | Hold:
         """It has joined the line in vain: it stays, or leaves for good."""
@@ -204,23 +186,23 @@ class Gate:
         until: list[int] = []
         out: Finish | None = None
         if rule.max_length is not None and ahead >= rule.max_length and execution.queued is None:
-            message = _QUEUE_FULL.format(ahead=ahead, most=rule.max_length)
+            message = say.QUEUE_FULL.format(ahead=ahead, most=rule.max_length)
             out = Finish("Skipped", ExecutionReason.QUEUE_FULL, message)
         elif rule.timeout is not None:
-            until.append(_since(execution) + rule.timeout)
+            until.append(since(execution) + rule.timeout)
             if now >= until[-1]:
-                message = _QUEUE_TIMED_OUT.format(seconds=rule.timeout)
+                message = say.QUEUE_TIMED_OUT.format(seconds=rule.timeout)
                 out = Finish("Skipped", ExecutionReason.QUEUE_TIMED_OUT, message)
         if out is None and _policy(state) == "Replace" and not self._places.has_room(state.uid):
             # Counted from when this leader could first act on it, so that a replica which takes
             # over late does not give up what nobody has tried.
             until.append(max(execution.queued or now, self._began) + rule.replace_timeout)
             if now >= until[-1]:
-                names, seconds = self._holders(execution, state), rule.replace_timeout
-                message = _REPLACE_BLOCKED.format(names=names, seconds=seconds)
+                names, seconds = self._standings.holders(execution, state), rule.replace_timeout
+                message = say.REPLACE_BLOCKED.format(names=names, seconds=seconds)
                 out = Finish("Failed", ExecutionReason.REPLACE_BLOCKED, message)
         if out is not None:
-            self._set(execution, state, Where.COMING)
+            self._standings.set(execution, state, Where.COMING)
             return out
         reason, message = self._what_for(execution, state)
         return Hold(reason, message, min(until, default=None))
@@ -229,14 +211,26 @@ class Gate:
         """What a run in line waits for."""
         assert state.compiled is not None
         if self._places.has_room(state.uid):
-            message = _NO_PLACE.format(held=self._places.held, most=self._places.most)
+            message = say.NO_PLACE.format(held=self._places.held, most=self._places.most)
             return ExecutionReason.WAITING_FOR_PLACE, message
         if _policy(state) == "Replace":
-            message = _REPLACING.format(names=self._holders(execution, state))
+            message = say.REPLACING.format(names=self._standings.holders(execution, state))
         else:
             held, most = self._places.holding(state.uid), state.compiled.places.most
-            message = _TASK_BUSY.format(held=held, most=most)
+            message = say.TASK_BUSY.format(held=held, most=most)
         return ExecutionReason.CONCURRENT_RUN, message
+
+    def _newer(self, execution: Execution, state: TaskState, *where: Where) -> Standing | None:
+        """The newest run that replaces this one, where the policy is Replace."""
+        if _policy(state) != "Replace":
+            return None
+        return self._standings.newer(execution, state, *where)
+
+    def _look(self, key: str) -> None:
+        execution = self._store.execution(key)
+        if execution is None or execution.terminal:
+            self._accepted.discard(key)
+        self._standings.look(key)
 
     def _let_in(self, but: str = "") -> None:
         """Give every place that is free to whoever is next. `but`: whom not to tell."""
@@ -258,121 +252,6 @@ class Gate:
         if self._store.pauses.why(execution.namespace):
             return False
         return self._left_out(execution, state, int(self._clock.now())) is None
-
-    # --- who stands where -----------------------------------------------------------------------
-
-    def _look(self, key: str) -> None:
-        execution = self._store.execution(key)
-        known = self._standings.get(key)
-        if execution is None or execution.terminal or not execution.is_run:
-            self._accepted.discard(key)
-            self._forget(key)
-            return
-        if known is not None and known.uid != execution.uid:
-            self._forget(key)
-            known = None
-        where = self._where(execution, known)
-        if where is None:
-            self._forget(key)
-        else:
-            self._set(execution, self._store.tasks.get(execution.task_key), where)
-
-    def _where(self, execution: Execution, known: _Standing | None) -> Where | None:
-        if self._has_started(execution) or (known and known.where is Where.HOLDING):
-            return Where.HOLDING
-        if execution.deleting:
-            return None
-        if known is not None:
-            return known.where
-        if execution.phase == "Queued":
-            return Where.WAITING
-        return Where.COMING if execution.type == "Scheduled" else None
-
-    def _has_started(self, execution: Execution) -> bool:
-        return (
-            execution.phase not in _NOT_STARTED
-            or (execution.phase == "Pending" and execution.reason not in _SAID_BEFORE_START)
-            or execution.attempt > 0
-            or self._store.has_job(execution)
-        )
-
-    def _set(self, execution: Execution, state: TaskState | None, where: Where) -> None:
-        key = execution.key
-        pool = execution.owner_uid or (state.uid if state is not None else "")
-        known = self._standings.get(key)
-        if known is not None and known.pool != pool:
-            self._forget(key)
-            known = None
-        if known is None:
-            known = self._standings[key] = _Standing(
-                execution.uid, pool, where, _asked(execution), execution.name
-            )
-            self._pools.setdefault(pool, {})[key] = known
-        known.where = where
-        if where is Where.COMING:
-            self._places.release(key)
-            return
-        if state is not None and state.uid == pool and state.compiled is not None:
-            self._places.limit(pool, state.compiled.places.most)
-        if where is Where.HOLDING:
-            self._places.hold(key, pool)
-        else:
-            self._places.wait(key, pool, _order(execution, state))
-
-    def _forget(self, key: str) -> None:
-        known = self._standings.pop(key, None)
-        if known is None:
-            return
-        self._places.release(key)
-        siblings = self._pools[known.pool]
-        del siblings[key]
-        if not siblings:
-            del self._pools[known.pool]
-
-    def _holds(self, execution: Execution) -> bool:
-        known = self._standings.get(execution.key)
-        return known is not None and known.uid == execution.uid and known.where is Where.HOLDING
-
-    def _others(self, execution: Execution, state: TaskState) -> Iterator[_Standing]:
-        found = self._pools.get(state.uid, {})
-        return (each for key, each in list(found.items()) if key != execution.key)
-
-    def _holders(self, execution: Execution, state: TaskState) -> str:
-        others = self._others(execution, state)
-        return ", ".join(f'"{each.name}"' for each in others if each.where is Where.HOLDING)
-
-    def _newer(self, execution: Execution, state: TaskState, *where: Where) -> _Standing | None:
-        """The newest run that replaces this one, where the policy is Replace."""
-        if _policy(state) != "Replace":
-            return None
-        asked = _asked(execution)
-        found = (e for e in self._others(execution, state) if e.where in where and e.asked > asked)
-        return max(found, key=lambda each: each.asked, default=None)
-
-
-_FORBIDDEN: Final = (
-    "Another run of the task is active and concurrencyPolicy is Forbid; wait for it to end and"
-    " create the execution again, or set concurrencyPolicy to Allow."
-)
-_CIRCUIT_OPEN: Final = (
-    "The last {failures} runs of the task failed (circuitBreaker). Find the cause, then run the"
-    " task by hand: a success closes the circuit."
-)
-_QUEUE_FULL: Final = "{ahead} runs of the task wait already, and queue.maxLength is {most}."
-_QUEUE_TIMED_OUT: Final = "No place became free within queue.timeoutSeconds ({seconds} s)."
-_REPLACE_BLOCKED: Final = (
-    "The pods of {names} are not gone after {seconds} s (pendingTimeoutSeconds). Look what keeps"
-    " them: a long grace period, a finalizer, or a node that does not answer."
-)
-_REPLACING: Final = "It replaces {names}, and waits until the pods of that are gone."
-_TASK_BUSY: Final = (
-    "It waits for another run of the task to end: {held} of at most {most} are active"
-    " (concurrencyPolicy, maxConcurrent)."
-)
-_NO_PLACE: Final = (
-    "It waits for a place: {held} of at most {most} executions are active"
-    " (SCHEDULER_MAX_CONCURRENT_EXECUTIONS)."
-)
 
 
 def _unusable(execution: Execution, state: TaskState | None, now: int) -> Finish | Wait | None:
@@ -402,26 +281,5 @@ def _is_usable(execution: Execution, state: TaskState) -> bool:
     return own and not state.deleting and state.compiled is not None
 
 
-def _replaced_by(newer: _Standing) -> str:
-    return f'A newer run, "{newer.name}", took its place: concurrencyPolicy is Replace.'
-
-
 def _policy(state: TaskState) -> str:
     return state.compiled.concurrency_policy if state.compiled is not None else ""
-
-
-def _since(execution: Execution) -> int:
-    """From when on it could have started: its wait counts from there, and so does its age."""
-    return max(execution.due, execution.created)
-
-
-def _asked(execution: Execution) -> tuple[int, int, str]:
-    return (_since(execution), execution.nominal, execution.name)
-
-
-def _order(execution: Execution, state: TaskState | None) -> Order:
-    priority = execution.priority
-    if priority is None and state is not None and state.compiled is not None:
-        priority = state.compiled.places.priority
-    priority = DEFAULT_PRIORITY if priority is None else priority
-    return order_of(priority, _since(execution), execution.name)

@@ -1,0 +1,175 @@
+"""Who stands where: each run that has not ended is coming, waiting in line, or holding a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.observed import Execution
+from taskrunner.domain.queueing import DEFAULT_PRIORITY, Order, Places, order_of
+from taskrunner.engine.store import Store, TaskState
+
+_NOT_STARTED: Final = frozenset({"", "Pending", "Queued"})
+_SAID_BEFORE_START: Final = ("", ExecutionReason.PAUSED)
+"""Reasons of a Pending run that has no place; any other is of one whose Job is not accepted yet."""
+
+
+class Where(Enum):
+    """How a run that has not ended stands."""
+
+    COMING = "coming"
+    WAITING = "waiting"
+    HOLDING = "holding"
+
+
+@dataclass(slots=True)
+class Standing:
+    """One run that has not ended."""
+
+    uid: str
+    pool: str
+    """uid of its task: a task that is created again begins with free places."""
+    where: Where
+    asked: tuple[int, int, str]
+    """Which of two runs is the newer one."""
+    name: str
+
+
+class Standings:
+    """How all runs stand, and the places that they hold or wait for: the counts are those of the
+    objects at every moment."""
+
+    def __init__(self, store: Store, places: Places) -> None:
+        self._store = store
+        self._places = places
+        self._all: dict[str, Standing] = {}
+        self._pools: dict[str, dict[str, Standing]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._all
+
+    def __getitem__(self, key: str) -> Standing:
+        return self._all[key]
+
+    def get(self, key: str) -> Standing | None:
+        """How the execution `namespace/name` stands; None when it has ended or is not there."""
+        return self._all.get(key)
+
+    def items(self) -> Iterator[tuple[str, Standing]]:
+        """All that stand somewhere, by key."""
+        return iter(self._all.items())
+
+    def of_task(self, uid: str) -> dict[str, Standing]:
+        """The runs of a task, by key."""
+        return self._pools.get(uid, {})
+
+    def look(self, key: str) -> None:
+        """An execution or its Job has changed."""
+        execution = self._store.execution(key)
+        known = self._all.get(key)
+        if execution is None or execution.terminal or not execution.is_run:
+            self._forget(key)
+            return
+        if known is not None and known.uid != execution.uid:
+            self._forget(key)
+            known = None
+        where = self._where(execution, known)
+        if where is None:
+            self._forget(key)
+        else:
+            self.set(execution, self._store.tasks.get(execution.task_key), where)
+
+    def set(self, execution: Execution, state: TaskState | None, where: Where) -> None:
+        """Put a run where it stands now."""
+        key = execution.key
+        pool = execution.owner_uid or (state.uid if state is not None else "")
+        known = self._all.get(key)
+        if known is not None and known.pool != pool:
+            self._forget(key)
+            known = None
+        if known is None:
+            known = self._all[key] = Standing(
+                execution.uid, pool, where, asked(execution), execution.name
+            )
+            self._pools.setdefault(pool, {})[key] = known
+        known.where = where
+        if where is Where.COMING:
+            self._places.release(key)
+            return
+        if state is not None and state.uid == pool and state.compiled is not None:
+            self._places.limit(pool, state.compiled.places.most)
+        if where is Where.HOLDING:
+            self._places.hold(key, pool)
+        else:
+            self._places.wait(key, pool, _order(execution, state))
+
+    def holds(self, execution: Execution) -> bool:
+        """Whether a run has a place."""
+        known = self._all.get(execution.key)
+        return known is not None and known.uid == execution.uid and known.where is Where.HOLDING
+
+    def others(self, execution: Execution, state: TaskState) -> Iterator[Standing]:
+        """The other runs of its task."""
+        found = self._pools.get(state.uid, {})
+        return (each for key, each in list(found.items()) if key != execution.key)
+
+    def holders(self, execution: Execution, state: TaskState) -> str:
+        """The other runs of its task that have a place, for people."""
+        others = self.others(execution, state)
+        return ", ".join(f'"{each.name}"' for each in others if each.where is Where.HOLDING)
+
+    def newer(self, execution: Execution, state: TaskState, *where: Where) -> Standing | None:
+        """The newest run of its task that was asked for later and stands there."""
+        mine = asked(execution)
+        found = (e for e in self.others(execution, state) if e.where in where and e.asked > mine)
+        return max(found, key=lambda each: each.asked, default=None)
+
+    def _where(self, execution: Execution, known: Standing | None) -> Where | None:
+        if self._has_started(execution) or (known and known.where is Where.HOLDING):
+            return Where.HOLDING
+        if execution.deleting:
+            return None
+        if known is not None:
+            return known.where
+        if execution.phase == "Queued":
+            return Where.WAITING
+        return Where.COMING if execution.type == "Scheduled" else None
+
+    def _has_started(self, execution: Execution) -> bool:
+        return (
+            execution.phase not in _NOT_STARTED
+            or (execution.phase == "Pending" and execution.reason not in _SAID_BEFORE_START)
+            or execution.attempt > 0
+            or self._store.has_job(execution)
+        )
+
+    def _forget(self, key: str) -> None:
+        known = self._all.pop(key, None)
+        if known is None:
+            return
+        self._places.release(key)
+        siblings = self._pools[known.pool]
+        del siblings[key]
+        if not siblings:
+            del self._pools[known.pool]
+
+
+def since(execution: Execution) -> int:
+    """From when on it could have started: its wait counts from there, and so does its age."""
+    return max(execution.due, execution.created)
+
+
+def asked(execution: Execution) -> tuple[int, int, str]:
+    """Which of two runs of a task is the newer one."""
+    return (since(execution), execution.nominal, execution.name)
+
+
+def _order(execution: Execution, state: TaskState | None) -> Order:
+    priority = execution.priority
+    if priority is None and state is not None and state.compiled is not None:
+        priority = state.compiled.places.priority
+    priority = DEFAULT_PRIORITY if priority is None else priority
+    return order_of(priority, since(execution), execution.name)
