@@ -22,8 +22,9 @@ from taskrunner.app.shard import ShardHolder
 from taskrunner.domain.queueing import share
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
+from taskrunner.engine.partition import Partition
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
-from taskrunner.engine.store import ExecutionSink, JobSink, Store
+from taskrunner.engine.store import ExecutionSink, JobSink
 from taskrunner.engine.tick import Cycle
 from taskrunner.errors import ApiError, NotFound
 from taskrunner.hooks.watching import Watcher
@@ -67,7 +68,7 @@ class Operator:
         self._connection = connection
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self._store = Store()
+        self._memory = Partition(1)
         self._client = ApiClient(
             connection,
             self._clock,
@@ -77,26 +78,26 @@ class Operator:
         # The Lease is renewed over connections of its own: it must not wait behind a burst.
         self._lease_client = ApiClient(connection, self._clock, pool=2)
         self._events = EventRecorder(self._client, self._clock, instance=settings.identity)
-        self._task_sink = TaskSink(self._store)
-        self._calendar_sink = CalendarSink(self._store)
+        self._task_sink = self._memory.sink(TaskSink)
+        self._calendar_sink = self._memory.sink(CalendarSink)
         self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
         self._calendars = self._reflector(CALENDARS, self._calendar_sink)
-        self._executions = self._reflector(TASK_EXECUTIONS, ExecutionSink(self._store))
+        self._executions = self._reflector(TASK_EXECUTIONS, self._memory.sink(ExecutionSink))
         self._jobs = self._reflector(
             JOBS,
-            JobSink(self._store),
+            self._memory.sink(JobSink),
             label_selector=_OURS,
         )
         self._pods = self._reflector(
-            PODS, PodSink(self._store), label_selector=_OURS, trim=slim_pod
+            PODS, self._memory.sink(PodSink), label_selector=_OURS, trim=slim_pod
         )
         self._notices = [
             self._reflector(
-                EVENTS, NoticeSink(self._store), field_selector=selector, trim=slim_notice
+                EVENTS, self._memory.sink(NoticeSink), field_selector=selector, trim=slim_notice
             )
             for selector in NOTICES
         ]
-        self._pauses = PauseWatches(settings, self._client, self._clock, self._store)
+        self._pauses = PauseWatches(settings, self._client, self._clock, *self._memory.stores)
         self._watcher = Watcher(
             {SCHEDULED_TASKS: self._task_sink, CALENDARS: self._calendar_sink},
             self._kopf_session,
@@ -120,11 +121,11 @@ class Operator:
             self._clocks,
             refresh=self._refresh,
             work=self._cycle,
-            tasks=lambda shard: len(self._store.tasks),
+            tasks=lambda shard: len(self._memory.stores[int(shard)].tasks),
         )
         self._metrics.clock_skew.set_function(lambda: self._lease_client.server_skew() or 0.0)
         self._metrics.clock_trusted.set_function(lambda: float(not self._clocks.problem))
-        self._metrics.tasks.set_function(lambda: len(self._store.tasks))
+        self._metrics.tasks.set_function(lambda: self._memory.tasks)
         self._synced = False
         self._stale = asyncio.Event()
         """Set when a watch may have missed something."""
@@ -174,7 +175,7 @@ class Operator:
             group.create_task(self._comparing())
             log.info(
                 "in sync: %d tasks; waiting for the Lease %s/%s",
-                len(self._store.tasks),
+                self._memory.tasks,
                 self._settings.namespace,
                 self._holder.name,
             )
@@ -186,7 +187,7 @@ class Operator:
         return Cycle(
             api=api,
             clock=self._clock,
-            store=self._store,
+            store=self._memory.stores[int(shard)],
             term=turn,
             events=self._events,
             metrics=self._metrics,

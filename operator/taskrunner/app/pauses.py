@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class PauseWatches:
-    """Keeps `store.pauses` up to date.
+    """Keeps the `pauses` of the stores, one and the same, up to date.
 
     Only paused namespaces are listed and watched, and one ConfigMap. Where the operator may not
     read them, it says so once, and the label or the ConfigMap has no effect.
     """
 
-    def __init__(self, settings: Settings, client: Source, clock: Clock, store: Store) -> None:
+    def __init__(self, settings: Settings, client: Source, clock: Clock, *stores: Store) -> None:
         only = settings.watch_namespace
         self._namespaces = Reflector(
             client,
             clock,
             NAMESPACES,
-            NamespaceSink(store),
+            NamespaceSink(*stores),
             label_selector=PAUSED_NAMESPACES,
             field_selector=f"metadata.name={only}" if only else "",
             relist_seconds=settings.queue_check_interval,
@@ -38,7 +38,7 @@ class PauseWatches:
             client,
             clock,
             CONFIG_MAPS,
-            ConfigSink(store),
+            ConfigSink(*stores),
             namespace=settings.namespace,
             field_selector=f"metadata.name={settings.config_map}",
             relist_seconds=settings.queue_check_interval,

@@ -20,10 +20,12 @@ KEY: Final = "paused"
 
 
 class NamespaceSink:
-    """ports.Sink for the namespaces that `PAUSED_NAMESPACES` selects."""
+    """ports.Sink for the namespaces that `PAUSED_NAMESPACES` selects. The stores have one and the
+    same `pauses`."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, *stores: Store) -> None:
+        self._stores = stores
+        self._pauses = stores[0].pauses
 
     def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
         """Take a complete list; what is not in it goes on."""
@@ -32,22 +34,25 @@ class NamespaceSink:
     def seen(self, event: EventType, obj: Obj) -> None:
         """Take one change; for a watch, what is no longer selected is deleted."""
         name = {obj["metadata"]["name"]}
-        paused = self._store.pauses.namespaces
+        paused = self._pauses.namespaces
         self._now(paused - name if event == "DELETED" else paused | name)
 
     def _now(self, paused: set[str]) -> None:
-        changed = paused ^ self._store.pauses.namespaces
-        self._store.pauses.namespaces = paused
+        changed = paused ^ self._pauses.namespaces
+        self._pauses.namespaces = paused
         for name in sorted(changed):
             log.info("namespace %s %s", name, "is paused" if name in paused else "goes on")
-        _wake(self._store, changed)
+        for store in self._stores:
+            _wake(store, changed)
 
 
 class ConfigSink:
-    """ports.Sink for the operator's one ConfigMap: what can be set while it runs."""
+    """ports.Sink for the operator's one ConfigMap: what can be set while it runs. The stores have
+    one and the same `pauses`."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, *stores: Store) -> None:
+        self._stores = stores
+        self._pauses = stores[0].pauses
 
     def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
         """Take a complete list, of one object or none."""
@@ -64,15 +69,16 @@ class ConfigSink:
         name = f"{meta.get('namespace')}/{meta.get('name')}"
         # Who writes anything else means to pause more likely than not.
         paused = "" if value.strip().lower() in ("", "false") else name
-        if paused == self._store.pauses.operator:
+        if paused == self._pauses.operator:
             return
-        self._store.pauses.operator = paused
+        self._pauses.operator = paused
         if paused and value != "true":
             log.warning(
                 'ConfigMap %s: %s is "%s", which pauses; write "true" or "false".', name, KEY, value
             )
         log.info("the operator %s", f"is paused by ConfigMap {name}" if paused else "goes on")
-        _wake(self._store, None)
+        for store in self._stores:
+            _wake(store, None)
 
 
 def _wake(store: Store, namespaces: set[str] | None) -> None:
