@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from taskrunner.ports import EventType, Obj
 
 Kind = Literal["execution", "job"]
 _EXECUTION = "taskrunner.dev/execution"
+_AROUND_SECONDS = 20.0
 
 
 @dataclass
@@ -27,7 +28,26 @@ class Seen:
     ended: int | None = None
     deleted: bool = False
     phase: str = ""
+    reason: str = ""
     decision: str = ""
+    attempt: int = 0
+    """Of a Job: its number, from 1."""
+    owner: str = ""
+    """Of a Job: the uid of its execution; empty when only the audit log knows it."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An object that a fault deleted.
+
+    `recorded`: by then the server knew that the slot was decided (the task's watermark had passed
+    it), or that the attempt was made (it was in the execution's status). Then it must not come back
+    in any case.
+    """
+
+    kind: Kind
+    name: str
+    recorded: bool = False
 
 
 class Ledger:
@@ -36,9 +56,11 @@ class Ledger:
     def __init__(self) -> None:
         self.executions: dict[str, dict[str, Seen]] = defaultdict(dict)
         self.jobs: dict[str, dict[str, Seen]] = defaultdict(dict)
-        self.removed: dict[str, str] = {}
-        """Executions and Jobs (`job namespace/execution`) that a fault deleted, and which."""
+        self.removed: dict[str, list[Removal]] = defaultdict(list)
+        """What faults deleted of a slot: its execution, its Jobs."""
         self.timeline: list[tuple[float, str]] = []
+        self.requests: dict[str, list[str]] = defaultdict(list)
+        """Writes on the objects of a slot, told one by one; only where `follow` was asked to."""
 
     def say(self, text: str) -> None:
         """Note what was done."""
@@ -50,6 +72,7 @@ class Ledger:
         status = obj.get("status") or {}
         seen = self._seen(self.executions, "execution", _key(obj, obj["metadata"]["name"]), obj)
         seen.phase = status.get("phase", seen.phase)
+        seen.reason = status.get("reason", seen.reason)
         seen.decision = (obj["spec"].get("decision") or {}).get("type", "Run")
         seen.deleted = seen.deleted or deleted
 
@@ -59,15 +82,18 @@ class Ledger:
         if execution is None:
             return
         seen = self._seen(self.jobs, "job", _key(obj, execution), obj)
+        seen.attempt = int(obj["metadata"]["name"].rpartition("-")[2])
+        seen.owner = next((o["uid"] for o in obj["metadata"].get("ownerReferences") or ()), "")
         for condition in (obj.get("status") or {}).get("conditions") or ():
             if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
                 seen.ended = seconds(condition["lastTransitionTime"])
+                seen.phase = condition["type"]
         seen.deleted = seen.deleted or deleted
 
     def audit(self, events: Iterable[dict[str, Any]]) -> None:
         """Add creations that no watch told of, because it was cut off just then: where the server
         has accepted more under a name than was seen of it."""
-        accepted: dict[tuple[Kind, str], list[int]] = defaultdict(list)
+        accepted: dict[tuple[Kind, str, int], list[int]] = defaultdict(list)
         for event in events:
             where = event.get("objectRef") or {}
             if event["verb"] != "create" or event["responseStatus"].get("code") != 201:
@@ -77,22 +103,62 @@ class Ledger:
             at = seconds(event["requestReceivedTimestamp"])
             if where.get("resource") == "jobs" and "name" in where:
                 # The name of an attempt is the execution's and the attempt's number.
-                execution = where["name"].rpartition("-")[0]
-                accepted["job", f"{where['namespace']}/{execution}"].append(at)
-            elif where.get("resource") == "taskexecutions":
-                accepted["execution", f"{where['namespace']}/{where['name']}"].append(at)
-        for (kind, key), times in accepted.items():
-            seen = (self.jobs if kind == "job" else self.executions)[key]
-            for number, at in enumerate(times[len(seen) :]):
-                uid = f"audit-{number}"
-                seen[uid] = Seen(kind, uid, at, at, deleted=True, decision="Run")
+                execution, _, attempt = where["name"].rpartition("-")
+                if attempt.isdigit():
+                    key = f"{where['namespace']}/{execution}"
+                    accepted["job", key, int(attempt)].append(at)
+            elif where.get("resource") == "taskexecutions" and "name" in where:
+                accepted["execution", f"{where['namespace']}/{where['name']}", 0].append(at)
+        for (kind, key, attempt), times in accepted.items():
+            kept = (self.jobs if kind == "job" else self.executions)[key]
+            known = sum(seen.attempt == attempt for seen in kept.values())
+            for number, at in enumerate(times[known:]):
+                uid = f"audit-{attempt}-{number}"
+                kept[uid] = Seen(kind, uid, at, at, deleted=True, decision="Run", attempt=attempt)
+
+    def living(self, kept: dict[str, dict[str, Seen]], objects: Iterable[Obj]) -> None:
+        """Note which of a kind are there by a LIST: all others are gone, also those whose deletion
+        no watch told of."""
+        note = self.execution if kept is self.executions else self.job
+        living = set()
+        for obj in objects:
+            note(obj)
+            living.add(obj["metadata"]["uid"])
+        for versions in kept.values():
+            for seen in versions.values():
+                seen.deleted = seen.deleted or seen.uid not in living
+
+    def follow(self, events: Iterable[dict[str, Any]], keys: Collection[str]) -> None:
+        """Keep all writes on the objects of these slots, for their timelines."""
+        for event in events:
+            where = event.get("objectRef") or {}
+            name = where.get("name", "")
+            for candidate in (name, name.rpartition("-")[0]):
+                if (key := f"{where.get('namespace')}/{candidate}") in keys:
+                    part = f"/{where['subresource']}" if where.get("subresource") else ""
+                    self.requests[key].append(
+                        f"{event['requestReceivedTimestamp'][11:23]} {event['verb']} "
+                        f"{where.get('resource')}{part} {name} by {event['user'].get('username')}: "
+                        f"{event['responseStatus'].get('code')}"
+                    )
 
     def life_of(self, key: str) -> Iterator[str]:
         """Everything known of one slot, for the timeline of a violation."""
-        for seen in (*self.executions[key].values(), *self.jobs[key].values()):
-            when = time.strftime("%H:%M:%S", time.localtime(seen.created))
-            state = "deleted" if seen.deleted else seen.phase or ("ended" if seen.ended else "open")
-            yield f"{when} {seen.kind} {seen.uid} {seen.decision} {state}".strip()
+        found = [*self.executions[key].values(), *self.jobs[key].values()]
+        for seen in found:
+            state = f"{seen.phase} {seen.reason}".strip() or ("ended" if seen.ended else "open")
+            number = f"attempt {seen.attempt} " if seen.attempt else ""
+            gone = ", deleted" if seen.deleted else ""
+            when = clock(seen.created)
+            yield f"{when} {seen.kind} {number}{seen.uid} {seen.decision} {state}{gone}"
+        for removal in self.removed.get(key, ()):
+            yield f"a fault deleted the {removal.kind} {removal.name}: {removal}"
+        due = int(key.rpartition("-")[2]) if key.rpartition("-")[2].isdigit() else 0
+        last = max((seen.first for seen in found), default=due)
+        for at, text in self.timeline:
+            if due - _AROUND_SECONDS <= at <= last + _AROUND_SECONDS:
+                yield f"{clock(at)} fault {text}"
+        yield from self.requests.get(key, ())
 
     def _seen(
         self,
@@ -126,6 +192,11 @@ class Sink:
 def seconds(text: str) -> int:
     """An RFC 3339 instant in UTC seconds."""
     return int(datetime.fromisoformat(text).timestamp())
+
+
+def clock(at: float) -> str:
+    """A time of day, UTC, as in the audit log."""
+    return time.strftime("%H:%M:%S", time.gmtime(at))
 
 
 def _key(obj: Obj, execution: str) -> str:

@@ -1,4 +1,4 @@
-"""A TCP link between a replica and the API server that can be cut, slowed and stopped."""
+"""A TCP link from a replica towards the API server that can be cut, slowed and stopped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _CHUNK = 64 * 1024
 class Link:
     """Listens on loopback and passes bytes on, TLS and all."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    def __init__(self, host: str) -> None:
+        self._host = host
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._open = asyncio.Event()
@@ -21,7 +21,9 @@ class Link:
         """Seconds that each piece of data takes, each way."""
         self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, target: int) -> None:
+        """Listen, and pass on to this port."""
+        self._target = (self._host, target)
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 NAMESPACES = ("chaos-a", "chaos-b", "chaos-c", "chaos-d")
 _ANCHOR = 1_767_225_600
 """2026-01-01T00:00:00Z; every period here divides a count of seconds from it."""
+_EXIT_CODE = 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Task:
     period: int
     runs_for: float
     policy: Literal["Allow", "Forbid"]
+    fails: bool = False
+    """Its pods end with an exit code."""
+    retries: int = 0
+    """`maxRetries`."""
+    retried: bool = True
+    """Otherwise the exit code is one of `failOnExitCodes`."""
 
     @property
     def key(self) -> str:
@@ -33,6 +40,16 @@ class Task:
     @property
     def every_slot(self) -> bool:
         return self.policy == "Allow"
+
+    @property
+    def attempts(self) -> int:
+        """So many Jobs a run has, when nobody interferes."""
+        return 1 + self.retries if self.fails and self.retried else 1
+
+    @property
+    def outcome(self) -> str:
+        """The phase that a run ends with, likewise."""
+        return "Failed" if self.fails else "Succeeded"
 
     def slots(self, after: int, until: int) -> range:
         """Its slots in (after, until], as UTC seconds."""
@@ -44,12 +61,22 @@ class Task:
         return f"{self.name}-{slot:010d}"
 
     def manifest(self) -> dict[str, Any]:
+        annotations = {"testbed.taskrunner.dev/run-for": f"{self.runs_for}s"}
+        if self.fails:
+            annotations["testbed.taskrunner.dev/exit-code"] = str(_EXIT_CODE)
         pod = {
-            "metadata": {"annotations": {"testbed.taskrunner.dev/run-for": f"{self.runs_for}s"}},
+            "metadata": {"annotations": annotations},
             "spec": {
                 "restartPolicy": "Never",
                 "containers": [{"name": "main", "image": "busybox"}],
             },
+        }
+        retry = {
+            "maxRetries": self.retries,
+            "initialDelaySeconds": 1,
+            "backoffMultiplier": 2,
+            "maxDelaySeconds": 4,
+            "failOnExitCodes": [] if self.retried else [_EXIT_CODE],
         }
         return {
             "apiVersion": "taskrunner.dev/v1alpha1",
@@ -67,22 +94,34 @@ class Task:
                 "catchUp": {"policy": "All" if self.every_slot else "Last", "limit": 1000},
                 "successfulJobsHistoryLimit": 5,
                 "failedJobsHistoryLimit": 5,
+                "retryPolicy": retry,
                 "jobTemplate": {"spec": {"backoffLimit": 0, "template": pod}},
             },
         }
 
 
 def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
-    """`slow` tasks of 10 to 60 s and `fast` ones of 1 to 5 s; every fourth slow one is Forbid."""
+    """`slow` tasks of 10 to 60 s and `fast` ones of 1 to 5 s.
+
+    Of the slow ones every fourth is Forbid, and the pods of every fifth fail: most of these are
+    tried again once or twice, one in five is not, for its exit code. Those of 20 s and more only:
+    a run with retries shall not take longer than its period.
+    """
     for number in range(slow + fast):
         is_fast = number >= slow
         period = rng.choice((1, 2, 3, 4, 5) if is_fast else (10, 12, 15, 20, 30, 60))
         forbid = not is_fast and number % 4 == 0
-        runs_for = period * 1.5 if forbid and number % 8 == 0 else rng.choice((0.5, 1, 2))
+        fails = not is_fast and number % 5 == 1
+        if fails:
+            period = rng.choice((20, 30, 60))
+        long = forbid and number % 8 == 0 and not fails
         yield Task(
             rng.choice(NAMESPACES),
             f"{'fast' if is_fast else 'slow'}-{number}",
             period,
-            runs_for,
+            period * 1.5 if long else rng.choice((0.5, 1, 2)),
             "Forbid" if forbid else "Allow",
+            fails=fails,
+            retries=1 + number // 5 % 2 if fails else 0,
+            retried=number // 5 % 5 != 4,
         )

@@ -1,4 +1,4 @@
-"""Replicas of the operator as processes, each behind a link and with a clock of its own."""
+"""Replicas of the operator as processes, each behind a link and a tap and with its own clock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import yaml
 from chaos.install import NAMESPACE
 from chaos.link import Link
 from chaos.shifted import DOUBLE
+from chaos.tap import Tap
+from testbed import Cluster
 
-LEASE_SECONDS = 8
+LEASE_SECONDS = 12
 _SETTINGS = {
-    # Shorter than the defaults, so that ten minutes see many changes of leader.
+    # Shorter than the defaults, so that ten minutes see many changes of leader; long enough for a
+    # busy machine, where a Lease that is lost without a fault only hides what the faults do.
     "LOCK_TTL": str(LEASE_SECONDS),
-    "RENEW_DEADLINE": "5",
+    "RENEW_DEADLINE": "8",
     "RETRY_PERIOD": "1",
 }
 _WATCH_EVERY_SECONDS = 0.2
@@ -30,7 +33,7 @@ _WATCH_EVERY_SECONDS = 0.2
 class Replica:
     """One replica; restarted when it dies, as a kubelet would."""
 
-    def __init__(self, name: str, kubeconfig: Path, directory: Path) -> None:
+    def __init__(self, name: str, kubeconfig: Path, directory: Path, cluster: Cluster) -> None:
         self.name = name
         self.restarts = -1
         self.frozen = False
@@ -38,17 +41,20 @@ class Replica:
         server = urlsplit(document["clusters"][0]["cluster"]["server"])
         assert server.hostname is not None
         assert server.port is not None
-        self.link = Link(server.hostname, server.port)
+        self.tap = Tap(cluster, server.hostname, server.port)
+        self.link = Link("127.0.0.1")
         self._document = document
         self._config = directory / f"{name}.kubeconfig"
         self._shift = directory / f"{name}.shift"
-        self._log = (directory / f"{name}.log").open("ab")
+        self.log = directory / f"{name}.log"
+        self._output = self.log.open("ab")
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start it, and keep it running from now on."""
-        await self.link.start()
+        await self.tap.start()
+        await self.link.start(self.tap.port)
         server = f"https://127.0.0.1:{self.link.port}"
         self._document["clusters"][0]["cluster"]["server"] = server
         self._config.write_text(yaml.safe_dump(self._document))
@@ -68,7 +74,8 @@ class Replica:
                 self._process.kill()
                 await asyncio.to_thread(self._process.wait)
         await self.link.close()
-        self._log.close()
+        await self.tap.close()
+        self._output.close()
 
     @property
     def identity(self) -> str:
@@ -127,7 +134,7 @@ class Replica:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "chaos.shifted", str(self._shift), "operator"],
             env=environment,
-            stdout=self._log,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
         )
         self.frozen = False
