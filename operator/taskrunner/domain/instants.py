@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
+@lru_cache(4_096)  # In a burst the same second comes again and again.
 def parse_instant(text: str) -> int:
     """RFC 3339 (`Z` or an offset; fractions are cut off) → seconds. Raises ValueError."""
     parsed = datetime.fromisoformat(text)
@@ -15,4 +17,9 @@ def parse_instant(text: str) -> int:
 
 def format_instant(instant: float) -> str:
     """Seconds → `2026-01-01T00:00:00Z`, as Kubernetes writes metav1.Time."""
-    return datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _formatted(int(instant))
+
+
+@lru_cache(4_096)
+def _formatted(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

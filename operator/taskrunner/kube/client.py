@@ -332,27 +332,28 @@ class ApiClient:
         if seconds <= 0:
             # `timeout=0s` means "as long as you like" to the server.
             raise Transient(f"{verb} {resource.plural}: no time is left for this call.")
-        data = None if body is None else orjson.dumps(body)
-        limits = aiohttp.ClientTimeout(total=seconds + _GRACE, sock_connect=CONNECT_SECONDS)
+        data = b"" if body is None else orjson.dumps(body)
         sent, code = self._clock.boot(), 0
         try:
             for attempt in (1, 2):
-                async with self._transport.request(
-                    method, url, data=data, content=content, limits=limits
-                ) as response:
-                    answer = await response.read()
-                    code, headers = response.status, response.headers
+                answer = await self._transport.call(
+                    method, url, data=data, content=content, seconds=seconds + _GRACE
+                )
+                code = answer.status
                 if code != 401 or attempt == 2 or not self._transport.rejected():
                     break
-            received = self._clock.boot()
-            self.skew.note(headers.get("Date"), sent=sent, received=received, now=self._clock.now())
+            self.skew.note(
+                answer.header(b"date"),
+                sent=sent,
+                received=self._clock.boot(),
+                now=self._clock.now(),
+            )
             if code < 300:
-                notes = headers.getall("Warning") if "Warning" in headers else []
-                return orjson.loads(answer), warnings_from(notes)
+                return orjson.loads(answer.body), warnings_from(answer.every(b"warning"))
         except BROKEN as error:
             raise no_answer(f"{verb} {resource.plural}", error) from error
         finally:
             if self._observe is not None:
                 self._observe(verb, resource.plural, code, self._clock.boot() - sent)
         what = f"{verb} {resource.plural}"
-        raise error_from(what, code, answer, headers, creating=method == "POST")
+        raise error_from(what, code, answer.body, answer.headers, creating=method == "POST")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import weakref
@@ -15,29 +14,46 @@ from yarl import URL
 
 from taskrunner import __version__
 from taskrunner.errors import Transient
+from taskrunner.kube import pool
 from taskrunner.kube.answers import shortened
 from taskrunner.kube.config import Connection
+from taskrunner.kube.pool import (
+    KEEP_ALIVE_SECONDS,
+    Answer,
+    Pool,
+    Unreachable,
+    open_socket,
+)
 from taskrunner.ports import Clock
 
+CONNECT_SECONDS = pool.CONNECT_SECONDS
 JSON = "application/json"
-CONNECT_SECONDS = 10.0
-# The API server closes a connection that was idle for 90 s: ours must be the shorter time, or a
-# POST may meet a connection that is just being closed.
-_KEEP_ALIVE = 75.0
 _TURNS = 50
+_HEADERS = {
+    "User-Agent": f"taskrunner/{__version__}",
+    "Accept": JSON,
+    # Compression would cost the API server and us more time than it saves.
+    "Accept-Encoding": "identity",
+}
 
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError)
 """What a call that got no (whole) answer raises."""
 
 
 class Transport:
-    """A pool of at most `pool` connections for calls, and further ones for watches."""
+    """A pool of at most `pool` connections for calls, and further ones for watches.
+
+    Calls go through our own pool; what stays open, and everything through a proxy, through aiohttp.
+    """
 
     def __init__(self, connection: Connection, clock: Clock, *, pool: int) -> None:
         self._connection = connection
         self._clock = clock
         self._pool = pool
         self._calls: aiohttp.ClientSession | None = None
+        self._direct: Pool | None = None
+        self._head = ("", b"")
+        """The last Authorization, and the header lines that every call begins with."""
         self._watches: aiohttp.ClientSession | None = None
         self._sockets = weakref.WeakSet[socket.socket]()
 
@@ -45,12 +61,21 @@ class Transport:
         """Get ready; connects nowhere yet. Raises ConfigError for unusable certificates."""
         tls = self._connection.ssl_context()
         self._calls, self._watches = self._session(tls, self._pool), self._session(tls, 0)
+        if not self._connection.proxy:
+            self._direct = Pool(
+                self._connection.server,
+                limit=self._pool,
+                tls=tls,
+                tls_name=self._connection.tls_server_name,
+            )
 
     async def close(self) -> None:
         """Close all connections; calls under way and later ones raise Transient."""
         for session in (self._calls, self._watches):
             if session is not None:
                 await session.close()
+        if self._direct is not None:
+            self._direct.close()
         # What is left are connections that were given up and wait, for half a minute, until a
         # server that hangs agrees to the end of TLS.
         for _ in range(_TURNS):
@@ -64,8 +89,9 @@ class Transport:
 
     async def warm(self, connections: int) -> None:
         """Open connections until this many wait in the pool; failures are left to later calls."""
-        calls = [self._probe() for _ in range(min(connections, self._pool))]
-        await asyncio.gather(*calls, return_exceptions=True)
+        if self._direct is not None:
+            # Every authenticated user may read it (system:public-info-viewer); it costs nothing.
+            await self._direct.warm(connections, b"/version", await self._header_lines())
 
     def rejected(self) -> bool:
         """The server answered 401: True when fresh credentials may help."""
@@ -88,34 +114,57 @@ class Transport:
         headers = {"Content-Type": content} if data is not None else {}
         return Request(session, self._connection, self._clock, method, url, headers, data, limits)
 
-    async def _probe(self) -> None:
-        # Every authenticated user may read it (system:public-info-viewer), and it costs nothing.
-        limits = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
-        async with self.request("GET", "/version", limits=limits) as response:
-            await response.read()
+    async def call(
+        self, method: str, url: str, *, seconds: float, data: bytes = b"", content: str = JSON
+    ) -> Answer:
+        """One request and its whole answer; `url` starts at the server's root. Raises BROKEN."""
+        if self._direct is None or self._direct.closed:
+            return await self._call_by_proxy(method, url, seconds, data, content)
+        head = await self._header_lines()
+        if data:
+            head += b"Content-Type: %s\r\n" % content.encode()
+        return await self._direct.call(method.encode(), url.encode(), head, data, seconds=seconds)
+
+    async def _call_by_proxy(
+        self, method: str, url: str, seconds: float, data: bytes, content: str
+    ) -> Answer:
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        async with self.request(
+            method, url, data=data or None, content=content, limits=limits
+        ) as response:
+            return Answer(response.status, await response.read(), list(response.raw_headers))
+
+    async def _header_lines(self) -> bytes:
+        authorization = await self._connection.credentials.authorization(self._clock) or ""
+        if self._head[0] != authorization or not self._head[1]:
+            assert self._direct is not None
+            lines = [f"{name}: {value}" for name, value in _HEADERS.items()]
+            if authorization:
+                lines.append(f"Authorization: {authorization}")
+            if not all(line.isascii() and line.isprintable() for line in lines):
+                raise Transient("The credentials have characters that no header may have.")
+            host = b"Host: %s\r\n" % self._direct.host_header
+            text = "".join(f"{line}\r\n" for line in lines)
+            self._head = (authorization, host + text.encode())
+        return self._head[1]
 
     def _session(self, tls: ssl.SSLContext, limit: int) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=limit,
             ssl=tls,
-            keepalive_timeout=_KEEP_ALIVE,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             ttl_dns_cache=60,
             socket_factory=self._socket,
         )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "User-Agent": f"taskrunner/{__version__}",
-                "Accept": JSON,
-                # Compression would cost the API server and us more time than it saves.
-                "Accept-Encoding": "identity",
-            },
+            headers=_HEADERS,
             read_bufsize=2**18,
         )
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        sock = _socket(address)
+        sock = open_socket(address)
         self._sockets.add(sock)
         return sock
 
@@ -187,6 +236,8 @@ def no_answer(what: str, error: Exception) -> Transient:
     match error:
         case aiohttp.ClientConnectorError():
             reason = f"the API server cannot be reached ({error.os_error.strerror or error})."
+        case Unreachable():
+            reason = f"the API server cannot be reached ({error.strerror})."
         case TimeoutError():
             reason = "no answer in time."
         case orjson.JSONDecodeError():
@@ -195,20 +246,3 @@ def no_answer(what: str, error: Exception) -> Transient:
             text = shortened(str(error), 200) or type(error).__name__
             reason = f"the connection broke ({text})."
     return Transient(f"{what}: {reason}")
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices within half a minute that the other machine is gone: a watch on a dead
-    connection is silent, and so is a healthy one."""
-    family, kind, protocol = address[0], address[1], address[2]
-    sock = socket.socket(family=family, type=kind, proto=protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 15),
-        ("TCP_KEEPINTVL", 5),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 30_000),
-    ):
-        if hasattr(socket, option):  # Linux has them all.
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return sock

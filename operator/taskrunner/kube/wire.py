@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -14,12 +15,17 @@ from taskrunner.ports import Resource
 
 def url_path(resource: Resource, namespace: str, name: str = "", subresource: str = "") -> str:
     """Where the API server keeps a collection, an object, or a part of one."""
-    root = f"/apis/{resource.group}" if resource.group else "/api"
-    scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    path = f"{root}/{resource.version}{scope}/{resource.plural}"
+    path = _collection(resource, namespace)
     if name:
         path += f"/{quote(name, safe='')}"
     return f"{path}/{subresource}" if subresource else path
+
+
+@lru_cache(4_096)
+def _collection(resource: Resource, namespace: str) -> str:
+    root = f"/apis/{resource.group}" if resource.group else "/api"
+    scope = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{root}/{resource.version}{scope}/{resource.plural}"
 
 
 def url_query(parameters: Mapping[str, str]) -> str:
