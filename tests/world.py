@@ -6,7 +6,7 @@ The server is the fake one of the contract tests; time moves only when a test sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,9 +31,11 @@ from taskrunner.ports import (
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
+    Api,
     Obj,
     Resource,
     Sink,
+    Term,
 )
 
 NS = "team"
@@ -69,10 +71,16 @@ class Replica:
     """One process: caches, and a cycle when it leads."""
 
     def __init__(
-        self, server: FakeServer, clock: FakeClock, number: int, default_retries: int = 0
+        self,
+        server: FakeServer,
+        clock: FakeClock,
+        number: int,
+        default_retries: int = 0,
+        *,
+        api: FakeApi | None = None,
     ) -> None:
         self._default_retries = default_retries
-        self.api = FakeApi(clock, server)
+        self.api = api or FakeApi(clock, server)
         self.clock = clock
         self.store = Store()
         self.events = Recorded()
@@ -119,22 +127,25 @@ class Replica:
     async def watch(self) -> None:
         """Keep the caches up to date, as a standby does."""
         for watch in self._watches:
-            self._tasks.append(asyncio.ensure_future(_until_dead(watch.run())))
+            self.start(watch.run())
         await settle()
 
     def pods_behind(self) -> None:
         """The watch of pods tells nothing any more; the server still does."""
         self._pod_sink.seen = lambda event, obj: None  # type: ignore[method-assign]
 
-    async def lead(self) -> None:
-        """Take over: list, then act."""
+    async def refresh(self) -> None:
+        """Consistent LISTs of everything."""
         for watch in self._watches:
             await watch.refresh()
-        self.cycle = Cycle(
-            api=self.api,
+
+    def work(self, term: Term, api: Api) -> Cycle:
+        """What is done in one term."""
+        return Cycle(
+            api=api,
             clock=self.clock,
             store=self.store,
-            term=self.term,
+            term=term,
             events=self.events,
             metrics=self.metrics,
             shard="0",
@@ -143,8 +154,17 @@ class Replica:
             default_retries=self._default_retries,
             most_active=self.most_active,
         )
-        self._tasks.append(asyncio.ensure_future(_until_dead(self.cycle.run())))
+
+    async def lead(self) -> None:
+        """Take over: list, then act."""
+        await self.refresh()
+        self.cycle = self.work(self.term, self.api)
+        self.start(self.cycle.run())
         await settle()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something until the process is killed."""
+        self._tasks.append(asyncio.ensure_future(_until_dead(work)))
 
     async def kill(self) -> None:
         """SIGKILL: nothing of it writes any more."""

@@ -1,16 +1,18 @@
-"""SIGKILL at every write of a run's life: the next leader finishes it, and starts nothing twice."""
+"""SIGKILL at every write of the usual run; what a leader loses, and what it may not write.
+
+Every other place where it can be killed: `test_crash_points.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from fakes.api import Crash
 from taskrunner.domain.instants import format_instant, parse_instant
-from taskrunner.ports import JOBS, LEASES, PODS, SCHEDULED_TASKS, TASK_EXECUTIONS, Resource
-from world import START, Replica, World
+from taskrunner.ports import JOBS, LEASES, SCHEDULED_TASKS, TASK_EXECUTIONS, Resource
+from world import START, World
 
 PATH: list[tuple[str, str, Resource]] = [
     # What one run under Allow writes, in order, after the first status of the task.
@@ -195,137 +197,6 @@ async def test_a_run_that_another_leader_started_has_its_lag_to_the_second(world
     (execution,) = world.executions("hello")
     assert execution["status"]["phase"] == "Succeeded"
     assert execution["status"]["startLagMilliseconds"] == 0
-
-
-# What the other lives of a run write beside PATH, in order, from the start of the Job of its first
-# attempt. A suspended Job is drained by its controller, which takes no write of ours.
-FAILING = ("retrying", "run Lease, held already", "Job of attempt 2", "outcome")
-TIMED_OUT = ("suspend", *FAILING)
-STOPPED = ("running", "suspend", "kill pods", "outcome")
-LIVES: dict[str, tuple[str, ...]] = {
-    "failing": FAILING,
-    "pending for too long": TIMED_OUT,
-    "stopped": STOPPED,
-}
-
-
-def _words(call: Any) -> str:
-    match call.verb, call.resource.plural:
-        case "patch", "jobs":
-            return "suspend"
-        case "create", "jobs":
-            return f"Job of attempt {call.name.rpartition('-')[2]}"
-        case "create", "leases":
-            return "run Lease, held already"
-        case "deletecollection", "pods":
-            return "kill pods"
-    phase = call.body["status"]["phase"]
-    return str({"Retrying": "retrying", "Running": "running"}.get(phase, "outcome"))
-
-
-async def _live(world: World, life: str) -> None:
-    """A run by hand that has its first Job; what is to come is the writes of this life."""
-    world.run_for["job"] = None if life == "stopped" else 0
-    world.codes["job"] = [1, 0]
-    world.grace["job"] = 0 if life == "pending for too long" else 600
-    if life == "pending for too long":
-        world.pods.stuck["job"] = {"phase": "Pending"}
-    world.apply(
-        "job",
-        pendingTimeoutSeconds=20,
-        retryPolicy={"maxRetries": 1, "initialDelaySeconds": 10, "jitterPercent": 0},
-    )
-    await world.clock.advance(15)
-
-
-def _begin(world: World, replica: Replica, life: str, arm: Callable[[], None]) -> None:
-    """Create the run, and call `arm` when the first Job has been made and adopted."""
-    armed = False
-
-    def hook(call: Any) -> None:
-        nonlocal armed
-        if not armed and call.verb == "patch" and "ownerReferences" in call.body["metadata"]:
-            armed = True
-            arm()
-
-    replica.api.after.insert(0, hook)
-    world.run_by_hand("now", "job")
-
-
-async def _go_on(world: World, life: str, seconds: float = 120) -> None:
-    await world.clock.advance(5)
-    if life == "stopped":
-        world.server.patch(TASK_EXECUTIONS, "team", "now", {"spec": {"stop": "Immediate"}})
-    await world.clock.advance(20)
-    world.pods.stuck.clear()
-    await world.clock.advance(seconds)
-
-
-def _ended_well(world: World, life: str) -> None:
-    status = world.server.get(TASK_EXECUTIONS, "team", "now")["status"]
-    if life == "stopped":
-        assert (status["phase"], status["reason"]) == ("Cancelled", "Stopped")
-        assert world.jobs_created == ["now-1"]
-        assert not world.server.objects(PODS)
-        return
-    assert status["phase"] == "Succeeded"
-    assert world.jobs_created == ["now-1", "now-2"]
-    assert [a["number"] for a in status["attempts"]] == [1, 2]
-    first = status["attempts"][0]
-    waited = parse_instant(status["attempts"][1]["startTime"]) - parse_instant(
-        first["completionTime"]
-    )
-    pending = life == "pending for too long"
-    assert first["reason"] == ("PendingTimedOut" if pending else "JobFailed")
-    assert waited >= 10
-
-
-@pytest.mark.parametrize("life", list(LIVES))
-async def test_what_each_life_of_a_run_writes(world: World, life: str) -> None:
-    """A new write fails here until it has its crash tests."""
-    replica = await world.replica()
-    await _live(world, life)
-    seen: list[int] = []
-    _begin(world, replica, life, lambda: seen.append(len(replica.api.writes)))
-    await _go_on(world, life)
-    writes = replica.api.writes[seen[0] :]
-    assert tuple(_words(c) for c in writes if c.resource != SCHEDULED_TASKS) == LIVES[life]
-    _ended_well(world, life)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
-@pytest.mark.parametrize(
-    ("life", "point"),
-    [(life, point) for life, writes in LIVES.items() for point in range(len(writes))],
-    ids=[f"{life}: {name}" for life, writes in LIVES.items() for name in writes],
-)
-async def test_a_leader_killed_in_any_life_of_a_run_changes_nothing_of_it(
-    world: World, life: str, point: int, after: bool
-) -> None:
-    first = await world.replica()
-    await world.replica(lead=False)
-    await _live(world, life)
-
-    def arm() -> None:
-        count = 0
-
-        def crash(call: Any) -> None:
-            nonlocal count
-            if call.is_write and call.resource != SCHEDULED_TASKS:
-                count += 1
-                if count == point + 1:
-                    first.api.crashed = True
-                    raise Crash(_words(call))
-
-        (first.api.after if after else first.api.before).append(crash)
-
-    _begin(world, first, life, arm)
-    await _go_on(world, life, 30)
-    assert first.api.crashed
-    await first.kill()
-    await world.replica()
-    await _go_on(world, life)
-    _ended_well(world, life)
 
 
 async def test_the_time_of_the_next_attempt_stands_when_the_leader_changes(world: World) -> None:

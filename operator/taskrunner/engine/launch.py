@@ -27,6 +27,7 @@ from taskrunner.domain.observed import Execution, Job, execution_from, job_from
 from taskrunner.domain.pods import pod_from
 from taskrunner.domain.policy import HALT_ANNOTATION, Halt, halt_text, policy_of
 from taskrunner.engine.store import Store
+from taskrunner.engine.work import Key
 from taskrunner.errors import AlreadyExists, NotFound, Refused, Transient
 from taskrunner.ports import JOBS, LEASES, PODS, TASK_EXECUTIONS, Api, Clock, Obj, Term
 
@@ -203,10 +204,12 @@ class Launcher:
         return job_manifest(task.job_template, execution, name, policy, environment=environment)
 
     async def look_for(self, namespace: str, name: str) -> None:
-        """Look at the server itself whether an execution exists; remember it if so."""
+        """Look at the server itself whether an execution exists; remember it if so, and have it
+        followed: when the watch tells of it later, it is no news any more."""
         with suppress(NotFound):
-            obj = await self._api.get(TASK_EXECUTIONS, namespace, name)
-            self._store.put_execution(execution_from(obj))
+            execution = execution_from(await self._api.get(TASK_EXECUTIONS, namespace, name))
+            self._store.put_execution(execution)
+            self._store.wake(Key("run", execution.key))
 
     async def job_is_there(self, execution: Execution, attempt: int) -> bool:
         """Look at the server itself whether the Job of an attempt exists; remember it if so. One
