@@ -75,7 +75,7 @@ def brute_force(compiled: CompiledTask, after: int, until: int) -> list[Slot]:
     """
     laid_out = []
     latest: dict[tuple[int, int], int] = {}
-    looks = Looks(compiled.calendars)
+    looks = Looks(compiled)
     margin = LOOK_AHEAD + 86400
     for nominal, members in nominals(compiled, after - margin, until + margin):
         for kind in dict.fromkeys(compiled.classes[index] for index in members):

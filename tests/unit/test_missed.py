@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taskrunner.domain import missed, missed_many
+from taskrunner.domain import missed, missed_many, runs
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.missed import ON_TIME_SECONDS, WALKED, Undecided, undecided
-from taskrunner.domain.plan import slots_between
+from taskrunner.domain.missed import AT_ONCE, ON_TIME_SECONDS, WALKED, Undecided, undecided
+from taskrunner.domain.plan import Slot, slots_between
 from unit.planning import EXAMPLES, at, calendar, task, utc
 
 NIGHT = calendar(
@@ -434,3 +434,176 @@ def test_every_slot_is_started_missed_or_skipped_once(
     assert undecided(made, watermark, now) == found
     again = undecided(made, found.watermark, now)
     assert (again.start, again.ranges, again.next) == ((), (), found.next)
+
+
+MOVED = [
+    WEEKEND,
+    calendar("freeze", exclude={"dateRanges": [
+        {"name": "f", "from": "2026-03-05", "to": "2026-06-04"},
+        {"name": "g", "from": "2026-12-20", "to": "2027-01-03"}]}),
+    calendar("midweek", businessDays=["Monday", "Thursday"],
+             exclude={"weekdays": ["Wednesday", "Sunday"]}),
+    calendar("mornings", timeZone="Europe/Berlin", exclude={
+        "dates": ["2026-03-10", "2026-03-11", "2026-06-02", "2026-06-03", "2026-10-26"],
+        "windows": [{"name": "w", "cron": "0 8 * * 1", "durationSeconds": 14_400}]}),
+]  # fmt: skip
+
+
+@st.composite
+def moved_tasks(draw: st.DrawFn) -> CompiledTask:
+    """Tasks whose slots are deferred, and moved by days forward and back, in any mixture."""
+    crons = ["0 9 * * *", "0 2 29 * *", "0 12 5 * *", "30 9 * * 3", "0 23 * * 2", "0 0 10 3 *"]
+    entries = [
+        {
+            "name": f"e{index}",
+            "cron": cron,
+            "timeZone": draw(st.sampled_from(["UTC", "Europe/Berlin", "America/Santiago"])),
+            "arguments": {"A": str(draw(st.integers(0, 1)))},
+        }
+        for index, cron in enumerate(draw(st.lists(st.sampled_from(crons), min_size=1, max_size=2)))
+    ]
+    used: list[CompiledCalendar] = draw(
+        st.lists(st.sampled_from(MOVED), min_size=1, max_size=3, unique_by=lambda each: each.name)
+    )
+    actions = st.sampled_from(["Skip", "Defer", "Defer", "NextBusinessDay", "PreviousBusinessDay"])
+    seconds = st.none() | st.sampled_from([3600, 3 * 86_400, 20 * 86_400, 60 * 86_400])
+    spec: dict[str, Any] = {
+        "schedules": entries,
+        "calendars": [{"name": each.name, "onExcluded": draw(actions)} for each in used],
+        "catchUp": {
+            "policy": draw(st.sampled_from(["None", "Last", "All"])),
+            "limit": draw(st.sampled_from([1, 2, 5, 100])),
+            "windowSeconds": draw(seconds),
+        },
+        "startingDeadlineSeconds": draw(seconds),
+        "jitterSeconds": draw(st.sampled_from([0, 0, 7200])),
+    }
+    return task(spec, *used)
+
+
+@pytest.mark.parametrize("how", ["walked", "looked for"])
+@pytest.mark.parametrize(
+    ("uses", "entries", "more", "times", "expected"),
+    [
+        (  # Wednesday's slot is due on Monday, before that of Tuesday.
+            {"midweek": "PreviousBusinessDay"},
+            {"a": "30 9 * * 3", "b": "0 9 * * 2"},
+            policy("Last"),
+            ("2026-02-20", "2026-03-06"),
+            ["b 2026-03-03 09:00"],
+        ),
+        (
+            {"midweek": "PreviousBusinessDay"},
+            {"a": "30 9 * * 3", "b": "0 9 * * 2"},
+            policy("All", limit=1),
+            ("2026-02-20", "2026-03-06"),
+            ["b 2026-03-03 09:00"],
+        ),
+        (  # What was moved back to February is too late, what was deferred to June is not.
+            {"mornings": "PreviousBusinessDay", "freeze": "Defer"},
+            {"a": "0 9 10 3 *", "b": "0 9 6 3 *"},
+            {"startingDeadlineSeconds": 60 * 86_400, **policy("All")},
+            ("2026-02-20", "2026-06-30"),
+            ["b 2026-06-05 00:00"],
+        ),
+    ],
+    ids=["moved back, Last", "moved back, All", "moved back and deferred"],
+)
+def test_slots_that_are_moved_are_caught_up_on_in_the_order_of_their_times(
+    monkeypatch: pytest.MonkeyPatch,
+    uses: dict[str, str],
+    entries: dict[str, str],
+    more: dict[str, Any],
+    times: tuple[str, str],
+    expected: list[str],
+    how: str,
+) -> None:
+    if how == "looked for":
+        monkeypatch.setattr(missed, "WALKED", 0)
+        monkeypatch.setattr(missed, "SURELY_WALKED", 1)
+    spec = {
+        "schedules": [
+            {"name": name, "cron": cron, "arguments": {"A": name}} for name, cron in entries.items()
+        ],
+        "calendars": [{"name": name, "onExcluded": action} for name, action in uses.items()],
+        **more,
+    }
+    made = task(spec, *(each for each in MOVED if each.name in uses))
+    found = undecided(made, at(times[0]), at(times[1]))
+    assert [f"{slot.schedule} {utc(slot.start)}" for slot in found.start] == expected
+
+
+@PROPERTY
+@given(
+    moved_tasks(),
+    TIMES,
+    st.integers(1, 150 * 86_400),
+    st.sampled_from([None, 1, 3]),
+)
+def test_what_runs_after_moves_is_the_same_looked_for_from_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+    made: CompiledTask,
+    watermark: int,
+    span: int,
+    left: int | None,
+) -> None:
+    """Slots that calendars move are neither in the order of their due times nor of their start."""
+    answers = []
+    for walked in (10**9, 0):
+        with monkeypatch.context() as patch:
+            patch.setattr(missed, "WALKED", walked)
+            patch.setattr(missed, "SURELY_WALKED", 1)
+            patch.setattr(runs, "MIN_LOOKS_BACK", 10**6)
+            answers.append(undecided(made, watermark, watermark + span, left=left))
+    walking, looking = answers
+    assert looking.start == walking.start
+    assert looking.next == walking.next
+    assert (looking.watermark, looking.completed) == (walking.watermark, walking.completed)
+
+
+# --- more on time than one answer holds -----------------------------------------------------------
+
+EVERY_SECOND = [
+    {"name": f"e{n}", "cron": "* * * * * *", "arguments": {"A": str(n)}} for n in range(7)
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"jitterSeconds": 1}, {"startingDeadlineSeconds": 20}])
+def test_what_is_on_time_and_too_much_for_one_answer_is_left_to_the_next(
+    more: dict[str, Any],
+) -> None:
+    made = task(schedules=EVERY_SECOND, **policy("None"), **more)
+    now, watermark = at(NOON), at(NOON) - 3600
+    slots = slots_between(made, watermark, now, 10**6)
+    started: list[Slot] = []
+    missed_, answers = 0, 0
+    while watermark < now:
+        found = undecided(made, watermark, now)
+        assert found.next is not None
+        assert found.next.due > found.watermark > watermark
+        assert len(found.start) < AT_ONCE + len(EVERY_SECOND)
+        started += found.start
+        missed_ += sum(each.count for each in found.ranges)
+        watermark, answers = found.watermark, answers + 1
+    late = more.get("startingDeadlineSeconds", ON_TIME_SECONDS)
+    assert started == [slot for slot in slots if slot.due >= now - late]
+    assert missed_ == len(slots) - len(started)
+    assert answers == -(-len(started) // (AT_ONCE + 5))
+
+
+def test_what_may_not_run_any_more_is_told_at_once_however_much_is_on_time() -> None:
+    made = task(schedules=EVERY_SECOND, **policy("None"))
+    found = undecided(made, at(NOON) - 60, at(NOON), reason="PlanChanged", left=3, runs=False)
+    assert resolved(found) == ["PlanChanged 11:59:01..12:00 420"]
+    assert found.watermark == at(NOON)
+
+
+def test_what_is_deferred_to_now_is_on_time_although_it_was_due_long_ago() -> None:
+    entries = [{"name": "rare", "cron": "0 23 * * *", "arguments": {"A": "rare"}},
+               *EVERY_SECOND]  # fmt: skip
+    made = task({"schedules": entries, **policy("None"),
+                 "calendars": [{"name": "night", "onExcluded": "Defer"}]}, NIGHT)  # fmt: skip
+    found = undecided(made, at("2026-03-02 12:00"), at("2026-03-03 06:00:05"))
+    assert next((slot.schedule, utc(slot.nominal)) for slot in found.start) == (
+        "rare", "2026-03-02 23:00"
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from taskrunner.domain.calendar_days import DAY, DayRule, day_start, local_day, weekday_of
 from taskrunner.domain.timeline import Timeline, slots_a_day
@@ -277,6 +277,17 @@ class CompiledCalendar:
                 if isinstance(source, Days):
                     closed[place[a] : place[b]] = [True] * (place[b] - place[a])
         return _page(end, starts, reasons, closed)
+
+
+Action = Literal["Skip", "Defer", "NextBusinessDay", "PreviousBusinessDay"]
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarUse:
+    """A calendar of a task, and what happens to the slots that it excludes."""
+
+    calendar: CompiledCalendar
+    action: Action
 
 
 def openings_of(sources: Iterable[Source]) -> int:

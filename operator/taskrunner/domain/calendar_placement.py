@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from taskrunner.domain.calendar import CompiledCalendar
+from taskrunner.domain.calendar import CalendarUse
 from taskrunner.domain.calendar_days import DAY, instant_at
+from taskrunner.domain.compile import CompiledTask
+from taskrunner.domain.merge import Row
 from taskrunner.domain.zones import LATEST, Zone
 
-Action = Literal["Skip", "Defer", "NextBusinessDay", "PreviousBusinessDay"]
+if TYPE_CHECKING:
+    from taskrunner.domain.plan import Slot
 
 MAX_SHIFT_DAYS: Final = 31
 """Days searched for a business day. A month without one is a closed business, not a holiday: the
@@ -30,14 +32,6 @@ _MAX_MOVES: Final = 16
 """Deferrals of one slot from calendar to calendar, before it counts as excluded for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class CalendarUse:
-    """A calendar of a task, and what happens to the slots that it excludes."""
-
-    calendar: CompiledCalendar
-    action: Action
-
-
 class Joined:
     """A search, as far as it was needed, for the last slot that goes to a target."""
 
@@ -51,19 +45,32 @@ class Joined:
         self.latest: int | None = None
 
 
+Wall = Callable[[int], tuple[str, int]]
+"""Of a wall clock time: "free", "window" or "closed", as `Looks.day` or for no business day; and
+its instant."""
+
+
 class Looks:
-    """The calendars of a task, asked about each instant and slot once. It lives as long as one
-    question: the search for a business day comes by the same instants for the slots around."""
+    """The schedules and calendars of a task, asked about each instant and slot once. It lives as
+    long as one question: the search for a business day comes by the same instants for the slots
+    around."""
 
-    __slots__ = ("_begin", "_days", "_end", "_same", "edges", "joined", "placed", "uses")
+    __slots__ = (
+        "_begin", "_days", "_end", "_same", "_walls", "edges", "joined", "placed", "row", "slots",
+        "uses",
+    )  # fmt: skip
 
-    def __init__(self, uses: tuple[CalendarUse, ...]) -> None:
-        self.uses = uses
+    def __init__(self, task: CompiledTask) -> None:
+        self.row = Row(task)
+        self.uses = task.calendars
         # The last answer, and the time in which it is the same.
         self._begin, self._end = 0, 0
         self._same: tuple[CalendarUse, str] | None = None
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
+        self._walls: dict[tuple[str, str], dict[int, tuple[str, int]]] = {}
         self.placed: dict[tuple[str, int], Placement] = {}
+        self.slots: dict[int, dict[int, Slot]] = {}
+        """By nominal instant and first entry: what becomes of a slot (`plan`)."""
         self.edges: dict[int, int] = {}
         """By instant: up to which nominal time slots are due by then (`missed_many`)."""
         self.joined: dict[tuple[int, int], Joined] = {}
@@ -95,9 +102,25 @@ class Looks:
             self._days[instant] = found
         return found
 
+    def walls(self, mover: CalendarUse, zone: Zone) -> Wall:
+        """What wall clock times of a zone are for a calendar that moves slots by days."""
+        key = (mover.calendar.name, zone.name)
+        known = self._walls.setdefault(key, {})
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+        def wall(local: int) -> tuple[str, int]:
+            found = known.get(local)
+            if found is None:
+                instant = instant_at(zone, local)
+                day: str = self.day(instant)
+                if day != "closed" and not mover.calendar.on_business_day(instant):
+                    day = "closed"
+                found = known[local] = day, instant
+            return found
+
+        return wall
+
+
+class Placement(NamedTuple):
     """Where a slot goes. `target` is its nominal time when nothing excludes it."""
 
     target: int
@@ -198,6 +221,20 @@ def blackout(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
     return begin, end
 
 
+def exclusion_start(uses: tuple[CalendarUse, ...], instant: int) -> int:
+    """The first instant from which on up to `instant` always some calendar excludes it; `instant`
+    itself when none does; 0 when no start is found."""
+    begin = instant
+    for _ in range(_MAX_MOVES):
+        earlier = begin
+        for use in uses:
+            if begin > 0 and use.calendar.excludes(begin - 1) is not None:
+                begin = use.calendar.start_of_exclusion(begin - 1)
+        if begin == earlier:
+            return begin
+    return 0
+
+
 def quiet_before(uses: tuple[CalendarUse, ...], instant: int) -> bool:
     """Whether the day before the instant is a business day all through, for all calendars.
 
@@ -218,10 +255,10 @@ def _business_day(
     looks: Looks, mover: CalendarUse, zone: Zone, instant: int, step: int
 ) -> int | None:
     tries, local = MAX_TRIES, instant + zone.offset(instant)
+    wall = looks.walls(mover, zone)
     for days in range(1, MAX_SHIFT_DAYS + 1):
-        moved = instant_at(zone, local + step * days * DAY)
-        day = looks.day(moved)
-        if day == "closed" or not mover.calendar.on_business_day(moved):
+        day, moved = wall(local + step * days * DAY)
+        if day == "closed":
             continue
         if day == "free":
             return moved

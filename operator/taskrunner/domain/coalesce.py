@@ -18,7 +18,7 @@ from taskrunner.domain.calendar_placement import (
     shift_days,
 )
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import fires_at, nominal_before
+from taskrunner.domain.merge import fires_at
 from taskrunner.domain.zones import Zone
 
 _LOOKED_AT: Final = 32
@@ -29,7 +29,7 @@ more are needed only when another calendar takes out the last ones."""
 def coalesces(task: CompiledTask, looks: Looks, index: int, nominal: int, target: int) -> bool:
     """Whether a later slot with the arguments of entry `index` runs at `target` as well."""
     kind = task.classes[index]
-    if target > nominal and _is_slot(task, kind, target):
+    if target > nominal and looks.row.names(target, kind):
         return True  # the target's own slot: no calendar excludes a target
     # All slots that go to a target ask about the same later ones: they are looked at once.
     joined = looks.joined.get((kind, target))
@@ -47,7 +47,7 @@ def _candidates(task: CompiledTask, looks: Looks, kind: int, target: int) -> Ite
     first, and others than slots among them."""
     actions = {use.action for use in task.calendars} - {"Skip"}
     if actions == {"Defer"}:
-        return _slots_back(task, kind, target, _LOOKED_AT)
+        return _slots_back(looks, kind, target, _LOOKED_AT)
     days: set[int] = set()
     for zone in _zones(task, kind):
         if "NextBusinessDay" in actions:
@@ -60,16 +60,16 @@ def _candidates(task: CompiledTask, looks: Looks, kind: int, target: int) -> Ite
     # A slot may be deferred first and moved by days then. Moves by days are for schedules with few
     # slots a day (`compile.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
     last = max(target, *days) if days else target
-    return merge(latest, _slots_back(task, kind, last + 1, None), reverse=True)
+    return merge(latest, _slots_back(looks, kind, last + 1, None), reverse=True)
 
 
-def _slots_back(task: CompiledTask, kind: int, before: int, most: int | None) -> Iterator[int]:
+def _slots_back(looks: Looks, kind: int, before: int, most: int | None) -> Iterator[int]:
     """Slots of the class before an instant, the latest first; at most so many."""
-    other = nominal_before(task, before, kind)
+    other = looks.row.nominal_before(before, kind)
     while other is not None and most != 0:
         yield other
         most = None if most is None else most - 1
-        other = nominal_before(task, other, kind)
+        other = looks.row.nominal_before(other, kind)
 
 
 def _days_off(looks: Looks, zone: Zone, target: int, step: int) -> list[int]:
@@ -91,7 +91,7 @@ def _zones(task: CompiledTask, kind: int) -> list[Zone]:
 
 
 def _lands(task: CompiledTask, looks: Looks, kind: int, other: int, target: int) -> bool:
-    if not _is_slot(task, kind, other):
+    if not looks.row.names(other, kind):
         return False
     zone = next(
         entry.zone
@@ -100,7 +100,3 @@ def _lands(task: CompiledTask, looks: Looks, kind: int, other: int, target: int)
     )
     placement = place(looks, zone, other)
     return not placement.excluded and placement.target == target
-
-
-def _is_slot(task: CompiledTask, kind: int, instant: int) -> bool:
-    return nominal_before(task, instant + 1, kind) == instant

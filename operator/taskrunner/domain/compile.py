@@ -18,9 +18,8 @@ from taskrunner.api.v1alpha1.scheduled_task import (
     ScheduledTask,
     ScheduledTaskSpec,
 )
-from taskrunner.domain.calendar import MAX_OPENINGS, CompiledCalendar
+from taskrunner.domain.calendar import MAX_OPENINGS, CalendarUse, CompiledCalendar
 from taskrunner.domain.calendar_days import to_local
-from taskrunner.domain.calendar_placement import CalendarUse
 from taskrunner.domain.circuit import CircuitRule, circuit_rule
 from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
@@ -112,6 +111,8 @@ class CompiledTask:
     calendars: tuple[CalendarUse, ...]
     calendar_names: frozenset[str]
     """Calendars whose change re-plans this task."""
+    start: int
+    """startTime, or the beginning of time."""
     first: int
     """No slot before: startTime, and the second after `created`."""
     end: int | None
@@ -186,6 +187,7 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         classes=_classes(entries),
         calendars=uses,
         calendar_names=frozenset(ref.name for ref in spec.calendars),
+        start=start,
         first=max(created + 1, start),
         end=_seconds(spec.end_time) if spec.end_time else None,
         jitter=spec.jitter_seconds,

@@ -271,6 +271,7 @@ def _times_of_day(hours: int, minutes: int, seconds: int) -> tuple[int, ...]:
     return tuple(hour * 3600 + minute * 60 + second for hour, minute, second in product(*parts))
 
 
+@lru_cache(maxsize=1024)
 def _month(year: int, month: int) -> tuple[int, int]:
     """Day number of the first of a month, and the kind of the month."""
     first = date(year, month, 1).toordinal() - EPOCH_ORDINAL

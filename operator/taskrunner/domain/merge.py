@@ -3,112 +3,255 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace, merge
-from itertools import groupby
-from operator import itemgetter
+from heapq import heapify, heappop, heapreplace
+from typing import Final, NamedTuple
 
 from taskrunner.domain.compile import CompiledTask, Entry
 from taskrunner.domain.timeline import Fire, Timeline
 from taskrunner.domain.zones import LATEST
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """One nominal instant, and the schedules that name it."""
 
     nominal: int
     members: tuple[int, ...]
     """Indexes of entries, in list order."""
-    fires: tuple[Fire, ...]
+    dst: dict[int, str]
+    """What DST did to the slots of members, for people; those to which it did nothing are left
+    out."""
 
     def notes(self, members: tuple[int, ...]) -> tuple[str, ...]:
         """What DST did to the slots of these members, each thing once."""
-        if len(self.members) == 1:
-            note = self.fires[0].note
-            return (note,) if note else ()
-        fires = dict(zip(self.members, self.fires, strict=True))
-        return tuple(dict.fromkeys(fires[m].note for m in members if fires[m].note))
+        if not self.dst:
+            return ()
+        return tuple(dict.fromkeys(self.dst[m] for m in members if m in self.dst))
 
 
-def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
-    """The nominal instants after `after`, in order, from the task's first to before its end."""
-    after = max(after, task.first - 1)
-    end = LATEST if task.end is None else task.end
-    rows = timelines(task)
-    if len(rows) == 1:
-        fire = rows[0].next_after(after)
-        while fire is not None and fire.time < end:
-            yield Group(fire.time, (0,), (fire,))
-            fire = rows[0].next_after(fire.time)
-        return
-    found = enumerate(timeline.next_after(after) for timeline in rows)
-    heads = [(fire.time, index, fire) for index, fire in found if fire is not None]
-    heapify(heads)
-    while heads and (nominal := heads[0][0]) < end:
-        members, fires = list[int](), list[Fire]()
-        while heads and heads[0][0] == nominal:
-            _, index, fire = heads[0]
-            members.append(index)
-            fires.append(fire)
-            following = rows[index].next_after(nominal)
+class Row:
+    """The nominal instants of a task, asked about each place once.
+
+    It lives as long as one question. An evaluation comes by a few places over and over (watermark,
+    deadline, window, present), and with fifty schedules each look there is fifty searches.
+    """
+
+    __slots__ = (
+        "_after", "_ahead", "_before", "_behind", "_classes", "_counts", "_edges", "_end",
+        "_first", "_groups", "_timelines",
+    )  # fmt: skip
+
+    def __init__(self, task: CompiledTask) -> None:
+        self._first = task.first
+        self._end = LATEST if task.end is None else task.end
+        self._classes = task.classes
+        self._timelines = [entry.timeline for entry in task.entries]
+        self._groups: dict[int, Group] = {}
+        self._after: dict[int, Group | None] = {}
+        self._before: dict[int, Group | None] = {}
+        self._ahead: dict[int, _Heads] = {}
+        """Searches that may go on, by the instant that they have come to: forward …"""
+        self._behind: dict[int, _Heads] = {}
+        """… and back."""
+        self._edges: dict[tuple[int, int, bool], int | None] = {}
+        self._counts: dict[tuple[int, int], int] = {}
+
+    def after(self, instant: int) -> Group | None:
+        """The first group strictly after the instant."""
+        instant = max(instant, self._first - 1)
+        if instant in self._after:
+            return self._after[instant]
+        group = self._groups.get(instant + 1)
+        if group is None:
+            group = self._search_after(instant)
+        self._after[instant] = group
+        if group is not None and instant in self._groups:
+            self._before[group.nominal] = self._groups[instant]
+        return group
+
+    def before(self, instant: int) -> Group | None:
+        """The last group strictly before the instant."""
+        instant = min(instant, self._end)
+        if instant in self._before:
+            return self._before[instant]
+        group = self._groups.get(instant - 1)
+        if group is None:
+            group = self._search_before(instant)
+        self._before[instant] = group
+        if group is not None and instant in self._groups:
+            self._after[group.nominal] = self._groups[instant]
+        return group
+
+    def forward(self, after: int) -> Iterator[Group]:
+        """The groups after an instant, in order."""
+        if len(self._timelines) == 1:
+            (timeline,) = self._timelines
+            fire = timeline.next_after(max(after, self._first - 1))
+            while fire is not None and fire.time < self._end:
+                yield _single(fire)
+                fire = timeline.next_after(fire.time)
+            return
+        group = self.after(after)
+        while group is not None:
+            yield group
+            group = self.after(group.nominal)
+
+    def backward(self, before: int) -> Iterator[Group]:
+        """The groups before an instant, the latest first."""
+        if len(self._timelines) == 1:
+            for fire in self._timelines[0].backwards(min(before, self._end)):
+                if fire.time < self._first:
+                    return
+                yield _single(fire)
+            return
+        group = self.before(before)
+        while group is not None:
+            yield group
+            group = self.before(group.nominal)
+
+    def nominal_after(self, after: int, only: int | None = None) -> int | None:
+        """The first nominal instant after `after`; with `only`, of that class of equal arguments:
+        the index of its first entry."""
+        if only is None:
+            group = self.after(after)
+            return None if group is None else group.nominal
+        key = (only, after, True)
+        if key not in self._edges:
+            low = max(after, self._first - 1)
+            fires = [timeline.next_after(low) for timeline in self._of(only)]
+            found = min((fire.time for fire in fires if fire is not None), default=None)
+            self._edges[key] = None if found is None or found >= self._end else found
+        return self._edges[key]
+
+    def nominal_before(self, before: int, only: int | None = None) -> int | None:
+        """The last nominal instant before `before`; `only` as above."""
+        if only is None:
+            group = self.before(before)
+            return None if group is None else group.nominal
+        key = (only, before, False)
+        if key not in self._edges:
+            high = min(before, self._end)
+            fires = [timeline.previous_before(high) for timeline in self._of(only)]
+            found = max((fire.time for fire in fires if fire is not None), default=None)
+            self._edges[key] = None if found is None or found < self._first else found
+        return self._edges[key]
+
+    def names(self, instant: int, only: int) -> bool:
+        """Whether a class of equal arguments has a slot at the instant."""
+        group = self._groups.get(instant)
+        if group is not None:
+            return any(self._classes[index] == only for index in group.members)
+        return self.nominal_before(instant + 1, only) == instant
+
+    def count(self, low: int, high: int, only: int | None = None) -> int:
+        """Slots with low < nominal ≤ high: schedules that coincide count each."""
+        low, high = max(low, self._first - 1), min(high, self._end - 1)
+        if only is not None:
+            return sum(timeline.count_between(low, high) for timeline in self._of(only))
+        key = (low, high)
+        if key not in self._counts:
+            counts = (timeline.count_between(low, high) for timeline in self._timelines)
+            self._counts[key] = sum(counts)
+        return self._counts[key]
+
+    def more_than(self, most: int, low: int, high: int) -> bool:
+        """Whether there are more such slots than `most`: quicker than to count them."""
+        low, high = max(low, self._first - 1), min(high, self._end - 1)
+        total = 0
+        for timeline in self._timelines:
+            total += timeline.count_between(low, high)
+            if total > most:
+                return True
+        return False
+
+    def _of(self, only: int) -> list[Timeline]:
+        if self._classes.count(only) == 1:
+            return [self._timelines[only]]
+        pairs = zip(self._timelines, self._classes, strict=True)
+        return [timeline for timeline, kind in pairs if kind == only]
+
+    def _search_after(self, instant: int) -> Group | None:
+        heads = _take(self._ahead, max((at for at in self._ahead if at <= instant), default=None))
+        if heads is None:
+            found = enumerate(timeline.next_after(instant) for timeline in self._timelines)
+            heads = [(fire.time, index, fire) for index, fire in found if fire is not None]
+            heapify(heads)
+        while heads and heads[0][0] <= instant:
+            index = heads[0][1]
+            following = self._timelines[index].next_after(instant)
             if following is None:
                 heappop(heads)
             else:
                 heapreplace(heads, (following.time, index, following))
-        yield Group(nominal, tuple(members), tuple(fires))
+        if not heads or heads[0][0] >= self._end:
+            return None
+        self._ahead[instant] = heads
+        return self._group(heads[0][0], _level(heads))
+
+    def _search_before(self, instant: int) -> Group | None:
+        heads = _take(self._behind, min((at for at in self._behind if at >= instant), default=None))
+        if heads is None:
+            found = enumerate(timeline.previous_before(instant) for timeline in self._timelines)
+            heads = [(-fire.time, index, fire) for index, fire in found if fire is not None]
+            heapify(heads)
+        while heads and -heads[0][0] >= instant:
+            index = heads[0][1]
+            earlier = self._timelines[index].previous_before(instant)
+            if earlier is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (-earlier.time, index, earlier))
+        if not heads or -heads[0][0] < self._first:
+            return None
+        self._behind[instant] = heads
+        return self._group(-heads[0][0], _level(heads))
+
+    def _group(self, nominal: int, found: list[tuple[int, Fire]]) -> Group:
+        group = self._groups.get(nominal)
+        if group is None:
+            dst = {index: fire.note for index, fire in found if fire.note}
+            group = Group(nominal, tuple(index for index, _ in found), dst)
+            if len(self._groups) >= REMEMBERED:
+                for memory in (self._groups, self._after, self._before):
+                    memory.clear()
+            self._groups[nominal] = group
+        return group
 
 
-def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
-    """The nominal instants before `before`, the latest first, within the task's bounds."""
-    before = before if task.end is None else min(before, task.end)
-    rows = timelines(task)
-    if len(rows) == 1:
-        for fire in rows[0].backwards(before):
-            if fire.time < task.first:
-                return
-            yield Group(fire.time, (0,), (fire,))
-        return
-    numbered = (_backwards(timeline, -index, before) for index, timeline in enumerate(rows))
-    for nominal, same in groupby(merge(*numbered, reverse=True), key=itemgetter(0)):
-        if nominal < task.first:
-            return
-        found = list(same)
-        yield Group(nominal, tuple(-i for _, i, _ in found), tuple(fire for _, _, fire in found))
+REMEMBERED: Final = 2048
+"""Groups in memory: more than an evaluation looks at, but a preview may walk on for years."""
+_Heads = list[tuple[int, int, Fire]]
+"""A heap of the next slot of each schedule that has one: (order, index, slot)."""
 
 
-def _backwards(timeline: Timeline, number: int, before: int) -> Iterator[tuple[int, int, Fire]]:
-    for fire in timeline.backwards(before):
-        yield fire.time, number, fire
+def _single(fire: Fire) -> Group:
+    return Group(fire.time, (0,), {0: fire.note} if fire.note else {})
 
 
-def timelines(task: CompiledTask, only: int | None = None) -> list[Timeline]:
-    """The timelines of all schedules, or of a class of equal arguments: the index of its first."""
-    if only is None:
-        return [entry.timeline for entry in task.entries]
-    if task.classes.count(only) == 1:
-        return [task.entries[only].timeline]
-    pairs = zip(task.entries, task.classes, strict=True)
-    return [entry.timeline for entry, kind in pairs if kind == only]
+def _take(searches: dict[int, _Heads], at: int | None) -> _Heads | None:
+    return None if at is None else searches.pop(at)
 
 
-def nominal_after(task: CompiledTask, after: int, only: int | None = None) -> int | None:
-    """The first nominal instant after `after`; with `only`, of that class of equal arguments."""
-    after = max(after, task.first - 1)
-    fires = [timeline.next_after(after) for timeline in timelines(task, only)]
-    found = min((fire.time for fire in fires if fire is not None), default=None)
-    return None if found is None or (task.end is not None and found >= task.end) else found
-
-
-def nominal_before(task: CompiledTask, before: int, only: int | None = None) -> int | None:
-    """The last nominal instant before `before`; with `only`, of that class of equal arguments."""
-    before = before if task.end is None else min(before, task.end)
-    fires = [timeline.previous_before(before) for timeline in timelines(task, only)]
-    found = max((fire.time for fire in fires if fire is not None), default=None)
-    return None if found is None or found < task.first else found
+def _level(heads: _Heads) -> list[tuple[int, Fire]]:
+    """All that stand at the top of the heap: index and slot, in list order."""
+    order, found, places = heads[0][0], list[tuple[int, Fire]](), [0]
+    for place in places:
+        if place < len(heads) and heads[place][0] == order:
+            found.append(heads[place][1:])
+            places += (2 * place + 1, 2 * place + 2)
+    return sorted(found)
 
 
 def fires_at(entry: Entry, instant: int) -> bool:
     """Whether a schedule has a slot at the instant."""
     fire = entry.timeline.next_after(instant - 1)
     return fire is not None and fire.time == instant
+
+
+def groups_after(task: CompiledTask, after: int) -> Iterator[Group]:
+    """The nominal instants after `after`, in order, from the task's first to before its end."""
+    return Row(task).forward(after)
+
+
+def groups_before(task: CompiledTask, before: int) -> Iterator[Group]:
+    """The nominal instants before `before`, the latest first, within the task's bounds."""
+    return Row(task).backward(before)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from heapq import heappush, heappushpop
 from typing import Final, Literal
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, exclusion_start
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import nominal_after
-from taskrunner.domain.missed_many import count_slots, how_many, slot_at
+from taskrunner.domain.missed_many import count_slots, slot_at
 from taskrunner.domain.plan import Slot, walk
 from taskrunner.domain.runs import runs_after, runs_before
 
@@ -25,6 +25,10 @@ WALKED: Final = 100
 SURELY_WALKED: Final = 3
 """Slots that are walked before it is counted whether there are too many: nearly always there is
 one, on time, and counting would cost more than it saves."""
+AT_ONCE: Final = 100
+"""Runs that an answer is content with under `catchUp.policy: None`: fifty schedules that fire every
+second have hundreds that are on time. The others are left to the next answer. (Under All,
+`catchUp.limit` is the bound; under Last, it is what is due at one instant.)"""
 ON_TIME_SECONDS: Final = 30
 """How late a slot may be and still count as on time under `catchUp.policy: None`. It covers what
 happens in regular operation: the hand-over to another replica (at most 20 s) and a slow API server.
@@ -78,10 +82,10 @@ class Undecided:
     ranges: tuple[MissedRange, ...]
     """All the others, one range for each reason, in the order of their last slots."""
     next: Slot | None
-    """The next slot that is due after now; None when there is none."""
+    """The next slot that is due after the watermark; None when there is none."""
     watermark: int
     """The new watermark: all slots due at or before it are in this answer or were decided before.
-    """
+    It is before now when there are more slots to start than one answer holds."""
     completed: bool = False
     """No slot is to come: the schedule has ended, or `maxExecutions` is reached."""
 
@@ -93,28 +97,33 @@ def undecided(
     *,
     reason: str = "",
     left: int | None = None,
+    runs: bool = True,
 ) -> Undecided:
-    """Resolve every slot with watermark < due ≤ now by the task's catch-up rule.
+    """Resolve every slot with watermark < due ≤ now by the task's catch-up rule; or, when more than
+    AT_ONCE are on time, those up to the new watermark.
 
     `reason`: why slots were not decided in time when the caller knows (Suspended, PlanChanged); it
     replaces the reasons of what is missed. `left`: how many more slots may run (`maxExecutions`
-    less those that have); None for no limit. With none left there are no more slots.
+    less those that have); None for no limit. With none left there are no more slots. `runs`: False
+    when none of them may run any more, for that reason.
     """
     if left is not None and left <= 0:
         return Undecided((), (), None, watermark, completed=True)
+    left = left if runs else None
     slots: list[Slot] = []
     upcoming: Slot | None = None
-    looks = Looks(task.calendars)
+    looks = Looks(task)
     for slot in walk(task, watermark, looks):
         if slot.due > now:
             upcoming = slot
             break
         slots.append(slot)
-        if len(slots) == SURELY_WALKED and how_many(task, watermark, now) > WALKED:
-            return _resolve_many(task, watermark, now, reason, left, looks)
+        if len(slots) == SURELY_WALKED and looks.row.more_than(WALKED, watermark, now):
+            able, until = _able(task, watermark, now, looks) if runs else ([], now)
+            return _resolve_many(task, watermark, until, now, able, reason, left, looks)
     if not slots:
         return Undecided((), (), upcoming, watermark, completed=upcoming is None)
-    fates = _fates(task, slots, now)
+    fates = _fates(task, slots, now) if runs else [slot.skip or reason for slot in slots]
     exhausted = False
     if left is not None:
         running = [position for position, fate in enumerate(fates) if fate == ""]
@@ -129,47 +138,105 @@ def undecided(
 
 
 def _resolve_many(
-    task: CompiledTask, watermark: int, now: int, reason: str, left: int | None, looks: Looks
+    task: CompiledTask,
+    watermark: int,
+    until: int,
+    now: int,
+    able: list[Slot],
+    reason: str,
+    left: int | None,
+    looks: Looks,
 ) -> Undecided:
-    """The same answer for so many slots that only those that may run are looked at."""
-    able = _latest(task, watermark, now, looks)
+    """The same answer for so many slots that only those that may run were looked at: `able`, which
+    are known up to `until`."""
     exhausted = left is not None and len(able) >= left
     start = able[:left]
-    until = start[-1].due if exhausted else now
+    last = start[-1].due if exhausted else until
     ranges: list[MissedRange] = []
     after, deferred = watermark, list[Slot]()
-    for bound, why in _bounds(task, watermark, until, now, reason):
+    for bound, why in _bounds(task, watermark, last, now, reason):
         found, deferred = _counted(task, after, bound, why, able, deferred, looks)
         ranges += found
         after = bound
-    upcoming = None if exhausted else next(walk(task, now, looks), None)
+    upcoming = None if exhausted else next(walk(task, until, looks), None)
     merged = _merged(ranges)
-    return Undecided(tuple(start), merged, upcoming, now, completed=upcoming is None)
+    reached = now if exhausted else until
+    return Undecided(tuple(start), merged, upcoming, reached, completed=upcoming is None)
+
+
+def _able(task: CompiledTask, watermark: int, now: int, looks: Looks) -> tuple[list[Slot], int]:
+    """The slots that run, in due order, and up to when they are all."""
+    if task.catch_up.policy != "None":
+        return _latest(task, watermark, now, looks), now
+    # What is on time runs, however much it is. Without Defer and moves, what is due earlier than
+    # this starts earlier, too.
+    late = max(watermark, now - ON_TIME_SECONDS - 1)
+    found: list[Slot] = []
+    if any(use.action != "Skip" for use in task.calendars):
+        back = runs_before(task, late, max(watermark, _oldest(task, now)), looks)
+        found = [slot for slot in back if not too_late(task, slot, now)]
+        found.sort(key=_in_order)
+    for slot in runs_after(task, late, looks):
+        if slot.due > now:
+            break
+        if len(found) >= AT_ONCE and slot.due > found[-1].due:
+            return found, found[-1].due
+        if not too_late(task, slot, now):
+            found.append(slot)
+    return found, now
 
 
 def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[Slot]:
-    """The slots that run, in due order, found from the latest backwards."""
-    policy = task.catch_up.policy
-    moves = any(use.action.endswith("BusinessDay") for use in task.calendars)
+    """The slots that run under Last and All, in due order, found from the latest backwards."""
+    most = task.catch_up.limit if task.catch_up.policy == "All" else 1
     found: list[Slot] = []
-    late, latest = 0, 0
-    for slot in runs_before(task, now, watermark, looks):
-        if slot.start > now:
-            found.append(slot)
-            continue
-        if too_late(task, slot, now):
-            # Slots that are moved by days are not in the order of their start.
-            if moves and not too_late(task, slot, now - LOOK_AHEAD):
+    ranked: list[int] = []
+    """When the latest of those to be caught up on are due; a heap."""
+    for slot in runs_before(task, now, max(watermark, _oldest(task, now)), looks):
+        if slot.start <= now:
+            # No slot that is still to come in this search is due later than this.
+            behind = slot.nominal + task.jitter if task.moves_back else slot.due
+            if len(ranked) == most and behind < ranked[0]:
+                break
+            if too_late(task, slot, now):
                 continue
-            break
-        if policy == "Last" and late and slot.due != latest:
-            break
+            (heappush if len(ranked) < most else heappushpop)(ranked, slot.due)
         found.append(slot)
-        late, latest = late + 1, slot.due
-        if policy == "All" and late == task.catch_up.limit:
-            break
     found.reverse()
-    return sorted(found, key=lambda slot: slot.due)
+    found.sort(key=_in_order)
+    late = [slot for slot in found if slot.start <= now]
+    if task.catch_up.policy == "All":
+        left_out = late[:-most]
+    else:
+        left_out = [slot for slot in late if slot.due < late[-1].due]
+    without = {(slot.nominal, slot.schedule) for slot in left_out}
+    return [slot for slot in found if (slot.nominal, slot.schedule) not in without]
+
+
+def _in_order(slot: Slot) -> tuple[int, int]:
+    return slot.due, slot.nominal
+
+
+def _oldest(task: CompiledTask, now: int) -> int:
+    """An instant such that no slot that is due at or before it may still run.
+
+    A slot that starts later than it is due was moved over time that calendars exclude, all of it,
+    and by days in the end. So the search goes back to where that time begins.
+    """
+    bounds = [task.starting_deadline, task.catch_up.window]
+    if task.catch_up.policy == "None":
+        bounds.append(ON_TIME_SECONDS)
+    allowed = [seconds for seconds in bounds if seconds is not None]
+    if not allowed:
+        return 0
+    oldest = now - min(allowed)
+    actions = {use.action for use in task.calendars} & {"Defer", "NextBusinessDay"}
+    if not actions:
+        return oldest - 1
+    oldest -= task.jitter
+    if "NextBusinessDay" in actions:
+        oldest -= LOOK_AHEAD
+    return exclusion_start(task.calendars, oldest) - 1
 
 
 def _bounds(
@@ -215,7 +282,7 @@ def _counted(
     ranges = []
     for reason, skipped in counts.skipped.items():
         if skipped.count:
-            slot = slot_at(task, skipped.last, reason)
+            slot = slot_at(task, looks, skipped.last, reason)
             ranges.append(
                 MissedRange(
                     "Skip", reason, slot.message, slot, skipped.first, skipped.count, counts.exact
@@ -239,7 +306,7 @@ def _counted(
     if count > 0 and last is not None:
         # Where counts are estimates because of moves back, so is the first slot: it is costly.
         later = None if task.moves_back else next(runs_after(task, after, looks), None)
-        earliest = nominal_after(task, after) if later is None else later.nominal
+        earliest = looks.row.nominal_after(after) if later is None else later.nominal
         known = [slot.nominal for slot in (*carried, last)]
         first = min(known if earliest is None else [*known, earliest])
         ranges.append(

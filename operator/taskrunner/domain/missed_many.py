@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from taskrunner.domain.calendar_placement import Action, Looks, blackout, excluder, place, stretch
+from taskrunner.domain.calendar import Action
+from taskrunner.domain.calendar_placement import Looks, blackout, excluder, place, stretch
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import (
-    fires_at,
-    groups_before,
-    nominal_after,
-    nominal_before,
-    timelines,
-)
+from taskrunner.domain.merge import Row, fires_at
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
 MAX_STRETCHES: Final = 24
@@ -49,10 +44,9 @@ class Counts:
     exact: bool
 
 
-def count_slots(task: CompiledTask, after: int, until: int, looks: Looks | None = None) -> Counts:
+def count_slots(task: CompiledTask, after: int, until: int, looks: Looks) -> Counts:
     """Count without walking. `exact` is False when entries with equal arguments may coincide (they
     count each), when calendars move slots to business days, or have too many windows."""
-    looks = looks or Looks(task.calendars)
     low, high = _nominal_edge(task, looks, after), _nominal_edge(task, looks, until)
     exact = len(set(task.classes)) == len(task.classes)
     skipped = {EXCLUDED: Count(), COALESCED: Count()}
@@ -60,28 +54,22 @@ def count_slots(task: CompiledTask, after: int, until: int, looks: Looks | None 
         complete = _count_skipped(task, looks, low, high, skipped)
         moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
         exact = exact and complete and not moved
-    return Counts(_count(task, low, high), skipped, exact)
+    return Counts(looks.row.count(low, high), skipped, exact)
 
 
 def how_many(task: CompiledTask, after: int, until: int) -> int:
     """About how many slots there are: jitter and moves may carry some over the edges."""
-    return _count(task, after, until)
+    return Row(task).count(after, until)
 
 
-def slot_at(task: CompiledTask, nominal: int, reason: str | None) -> Slot:
+def slot_at(task: CompiledTask, looks: Looks, nominal: int, reason: str | None) -> Slot:
     """The last slot in list order at a nominal instant that has one; with `reason`, the last that
     is skipped for it if there is one."""
-    group = next(groups_before(task, nominal + 1))
-    following = nominal_after(task, group.nominal) if task.jitter else None
-    slots = list(slots_of(task, Looks(task.calendars), group, following))
+    group = looks.row.before(nominal + 1)
+    assert group is not None
+    following = looks.row.nominal_after(group.nominal) if task.jitter else None
+    slots = list(slots_of(task, looks, group, following))
     return next((slot for slot in reversed(slots) if slot.skip == reason), slots[-1])
-
-
-def _count(task: CompiledTask, low: int, high: int, kind: int | None = None) -> int:
-    """Nominal slots with low < nominal ≤ high, of all entries or of those of one class."""
-    low = max(low, task.first - 1)
-    high = high if task.end is None else min(high, task.end - 1)
-    return sum(timeline.count_between(low, high) for timeline in timelines(task, kind))
 
 
 def _nominal_edge(task: CompiledTask, looks: Looks, instant: int) -> int:
@@ -90,9 +78,9 @@ def _nominal_edge(task: CompiledTask, looks: Looks, instant: int) -> int:
     found = looks.edges.get(instant)
     if found is None:
         found = instant
-        group = next(groups_before(task, instant + 1), None) if task.jitter else None
+        group = looks.row.before(instant + 1) if task.jitter else None
         if group is not None:
-            following = nominal_after(task, group.nominal)
+            following = looks.row.nominal_after(group.nominal)
             *_, last = slots_of(task, looks, group, following)
             found = instant if last.due <= instant else group.nominal - 1
         looks.edges[instant] = found
@@ -125,18 +113,18 @@ def _skipped_in(
     All slots of a class in the stretch go the same way but for the last: under Defer it may run.
     """
     for kind in dict.fromkeys(task.classes):
-        first = nominal_after(task, begin - 1, kind)
+        first = looks.row.nominal_after(begin - 1, kind)
         if first is None or first >= end:
             continue
-        last = nominal_before(task, end, kind) or first
-        count = _count(task, begin - 1, end - 1, kind)
+        last = looks.row.nominal_before(end, kind) or first
+        count = looks.row.count(begin - 1, end - 1, kind)
         if action == "Skip":
             yield EXCLUDED, Count(count, first, last)
         elif action != "Defer":
             yield COALESCED, Count(count, first, last)  # an estimate: most join another slot
         elif (reason := _skip_reason(task, looks, kind, last)) is not None:
             yield reason, Count(count, first, last)
-        elif (before := nominal_before(task, last, kind)) is not None and before >= first:
+        elif (before := looks.row.nominal_before(last, kind)) is not None and before >= first:
             yield COALESCED, Count(count - 1, first, before)
 
 

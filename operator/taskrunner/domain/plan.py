@@ -14,10 +14,9 @@ day. A slot that a calendar defers is decided at its nominal time and runs at `n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice, takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.calendar_placement import (
@@ -31,15 +30,14 @@ from taskrunner.domain.calendar_placement import (
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.hashing import spread
-from taskrunner.domain.merge import Group, groups_after, nominal_after, nominal_before
+from taskrunner.domain.merge import REMEMBERED, Group
 from taskrunner.domain.zones import LATEST
 
 EXCLUDED: Final = ExecutionReason.EXCLUDED_BY_CALENDAR.value
 COALESCED: Final = ExecutionReason.COALESCED.value
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One slot of a task, with all that calendars and jitter do to it. Instants are UTC seconds."""
 
     nominal: int
@@ -84,7 +82,7 @@ def walk(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator
 
     `looks` keeps what calendars answered, for several searches in the same time.
     """
-    looks = looks or Looks(task.calendars)
+    looks = looks or Looks(task)
     if task.moves_back:
         return _in_due_order(task, after, looks)
     # Without moves, due follows the order of nominal: jitter never reaches the next slot.
@@ -93,7 +91,7 @@ def walk(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator
 
 def _by_nominal(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
     """All slots in nominal order, from the first that may be due after `after`."""
-    groups = groups_after(task, _before_due(task, after))
+    groups = looks.row.forward(_before_due(task, looks, after))
     if not task.jitter:
         for group in groups:
             yield from slots_of(task, looks, group, None)
@@ -105,9 +103,9 @@ def _by_nominal(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
         current = following
 
 
-def _before_due(task: CompiledTask, after: int) -> int:
+def _before_due(task: CompiledTask, looks: Looks, after: int) -> int:
     """The last slot at or before `after` may still be due after it, by its jitter; none before."""
-    last = nominal_before(task, after + 1) if task.jitter else None
+    last = looks.row.nominal_before(after + 1) if task.jitter else None
     return after if last is None else last - 1
 
 
@@ -118,7 +116,7 @@ def _in_due_order(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot
     """
     heap: list[tuple[int, int, int, Slot | _Draft]] = []
     count = 0
-    for group in groups_after(task, _before_due(task, after)):
+    for group in looks.row.forward(_before_due(task, looks, after)):
         # All slots that are due before this are known.
         horizon = group.nominal - LOOK_AHEAD
         quiet = group.nominal - QUIET
@@ -141,17 +139,15 @@ def _drain(
     while heap and heap[0][0] < horizon:
         due, nominal, count, found = heappop(heap)
         if isinstance(found, _Draft):
-            found = _finished(
-                task, looks, found, nominal_after(task, nominal) if task.jitter else None
-            )
+            following = looks.row.nominal_after(nominal) if task.jitter else None
+            found = _finished(task, looks, found, following)
             if found.due > due:
                 heappush(heap, (found.due, nominal, count, found))
                 continue
         yield found
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
+class _Draft(NamedTuple):
     """A slot of which it is known where calendars put it, but not yet whether it runs there."""
 
     group: Group
@@ -195,16 +191,22 @@ def slots_of(
         not task.calendars or not (task.moves_back or looks.excluder(group.nominal))
     ):
         # Nearly all slots: no calendar moves them.
-        entry, note, nominal = task.entries[group.members[0]], group.fires[0].note, group.nominal
-        notes: tuple[str, ...] = (note,) if note else ()
+        entry, nominal = task.entries[group.members[0]], group.nominal
+        notes = tuple(group.dst.values())
         delay = _jitter(task, nominal, nominal, following) if task.jitter else 0
         if delay:
             notes += (f"jitter +{delay} s",)
         yield Slot(nominal, nominal + delay, entry.name, entry.arguments, (), None, None, "", notes)
         return
+    if len(looks.slots) >= REMEMBERED:
+        looks.slots.clear()
+    known = looks.slots.setdefault(group.nominal, {})
     for draft in _drafts(task, looks, group):
         if until is None or draft.base <= until:
-            yield _finished(task, looks, draft, following)
+            slot = known.get(draft.members[0])
+            if slot is None:
+                slot = known[draft.members[0]] = _finished(task, looks, draft, following)
+            yield slot
 
 
 def _finished(task: CompiledTask, looks: Looks, draft: _Draft, following: int | None) -> Slot:
@@ -223,7 +225,7 @@ def _finished(task: CompiledTask, looks: Looks, draft: _Draft, following: int | 
         skip, message = COALESCED, "A later slot with equal arguments runs at the same time."
     elif task.jitter:
         if target != nominal:
-            following = nominal_after(task, target)
+            following = looks.row.nominal_after(target)
         delay = _jitter(task, nominal, target, following)
         if delay:
             notes += (f"jitter +{delay} s",)

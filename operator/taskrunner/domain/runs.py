@@ -11,7 +11,6 @@ from typing import Final
 
 from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, blackout, excluder
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.merge import groups_before, nominal_after, nominal_before
 from taskrunner.domain.plan import Slot, slots_of, walk
 
 MAX_LOOKS: Final = 400
@@ -25,7 +24,7 @@ MIN_LOOKS_BACK: Final = 8
 
 def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
     """The slots with due > after that run, in due order, like `walk` without what is skipped."""
-    left, looks = MAX_LOOKS, looks or Looks(task.calendars)
+    left, looks = MAX_LOOKS, looks or Looks(task)
     cursor: int | None = after
     while cursor is not None:
         slots, cursor = walk(task, cursor, looks), None
@@ -37,7 +36,7 @@ def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> It
             left -= 1
             if not left:
                 return
-            later = _skipped_until(task, slot.nominal)
+            later = _skipped_until(task, looks, slot.nominal)
             if later > slot.nominal:
                 cursor = later
                 break
@@ -51,15 +50,15 @@ def runs_before(
     `looks` as for `walk`.
     """
     most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK - len(task.entries) // 2)
-    left, looks = most, looks or Looks(task.calendars)
+    left, looks = most, looks or Looks(task)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
-        groups, before = groups_before(task, before), None
+        groups, before = looks.row.backward(before), None
         following: int | None = None
         known = not task.jitter
         for group in groups:
             if not known:
-                following, known = nominal_after(task, group.nominal), True
+                following, known = looks.row.nominal_after(group.nominal), True
             slots = list(slots_of(task, looks, group, following, until=until))
             if task.jitter:
                 following = group.nominal
@@ -71,7 +70,7 @@ def runs_before(
             if not left:
                 return
             if not running:
-                earlier = _skipped_from(task, group.nominal)
+                earlier = _skipped_from(task, looks, group.nominal)
                 if earlier < group.nominal:
                     # Calendars are laid out page by page: that is work, too.
                     span = group.nominal - earlier
@@ -80,7 +79,7 @@ def runs_before(
                     break
 
 
-def _skipped_until(task: CompiledTask, nominal: int) -> int:
+def _skipped_until(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≥ nominal such that no slot from the skipped one at `nominal` to it runs."""
     found = excluder(task.calendars, nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
@@ -89,12 +88,12 @@ def _skipped_until(task: CompiledTask, nominal: int) -> int:
     if found[0].action == "Skip":
         return end - 1
     # Defer: of each class of arguments, at most the last slot of the stretch runs. It may be here.
-    lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
+    lasts = (looks.row.nominal_before(end, kind) for kind in set(task.classes))
     running = min((last for last in lasts if last is not None and last >= nominal), default=end)
     return max(nominal, running - 1)
 
 
-def _skipped_from(task: CompiledTask, nominal: int) -> int:
+def _skipped_from(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≤ nominal such that no slot from it to the skipped one at `nominal` runs."""
     found = excluder(task.calendars, nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
@@ -102,6 +101,6 @@ def _skipped_from(task: CompiledTask, nominal: int) -> int:
     begin, end = blackout(task.calendars, nominal)
     if found[0].action == "Skip":
         return begin
-    lasts = (nominal_before(task, end, kind) for kind in set(task.classes))
+    lasts = (looks.row.nominal_before(end, kind) for kind in set(task.classes))
     running = (last for last in lasts if last is not None and begin <= last < nominal)
     return max((last + 1 for last in running), default=begin)

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from taskrunner.domain.cron_expression import DAY, CronExpression
 from taskrunner.domain.zones import EARLIEST, LATEST, Zone
@@ -19,8 +19,7 @@ Gap = Literal["RunAfter", "Skip"]
 Overlap = Literal["First", "Second", "Both"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fire:
+class Fire(NamedTuple):
     """A slot of a timeline."""
 
     time: int
@@ -169,13 +168,16 @@ class CronTimeline:
             return 0
         starts, offsets = self.zone.starts, self.zone.offsets
         first, last = self.zone.segment(begin), self.zone.segment(end - 1)
+        count = self.expression.count
+        if first == last and begin > starts[first]:
+            low, high = self._window(first)
+            return count(max(low, begin + offsets[first]), min(high, end + offsets[first]))
         windows: list[tuple[int, int]] = []
         for index in range(first, last + 1):
             low, high = self._window(index)
             low, high = max(low, begin + offsets[index]), min(high, end + offsets[index])
             windows.append((low, max(low, high)))
         # As if the wall clock ran evenly, and then what each change of it adds and takes.
-        count = self.expression.count
         total = count(windows[0][0], windows[-1][1]) - count(windows[-1][1], windows[0][0])
         for (_, until), (since, _) in pairwise(windows):
             total += count(since, until) - count(until, since)
