@@ -100,6 +100,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
+    task_metrics: bool = Field(True, description="Show four metrics for each task on /metrics.")
     log_format: Literal["text", "json"] = Field("text", description="One line of text, or of JSON.")
 
     @model_validator(mode="after")

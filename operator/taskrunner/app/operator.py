@@ -19,6 +19,7 @@ from taskrunner.api.v1alpha1 import names
 from taskrunner.api.v1alpha1.names import shard_object
 from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
+from taskrunner.app.task_metrics import TaskMetrics
 from taskrunner.domain.queueing import share
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
@@ -126,6 +127,8 @@ class Operator:
         self._metrics.clock_skew.set_function(lambda: self._lease_client.server_skew() or 0.0)
         self._metrics.clock_trusted.set_function(lambda: float(not self._clocks.problem))
         self._metrics.tasks.set_function(lambda: self._memory.tasks)
+        if settings.task_metrics:
+            self._metrics.registry.register(TaskMetrics(lambda: self._memory.led))
         self._synced = False
         self._stale = asyncio.Event()
         """Set when a watch may have missed something."""

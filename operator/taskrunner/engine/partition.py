@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from taskrunner.domain.sharding import shard_of
 from taskrunner.engine.pauses import Pauses
-from taskrunner.engine.store import Store
+from taskrunner.engine.store import Store, TaskState, ignore
 from taskrunner.ports import EventType, Obj, Sink
 
 
@@ -27,6 +27,12 @@ class Partition:
     def tasks(self) -> int:
         """ScheduledTasks in all shards."""
         return sum(len(store.tasks) for store in self.stores)
+
+    @property
+    def led(self) -> list[TaskState]:
+        """The tasks of the shards that this replica acts for."""
+        acting = (store for store in self.stores if store.wake is not ignore)
+        return [state for store in acting for state in store.tasks.values()]
 
     def sink(self, make: Callable[[Store], Sink]) -> Sink:
         """One sink over those that `make` makes for each memory."""
