@@ -15,7 +15,7 @@ from chaos.install import NAMESPACE
 from chaos.ledger import Ledger, Removal, seconds
 from chaos.load import NAMESPACES
 from chaos.replicas import Replica
-from taskrunner.errors import ApiError, NotFound, Refused, Transient
+from taskrunner.errors import ApiError, Conflict, NotFound, Refused, Transient
 from taskrunner.kube.client import ApiClient
 from taskrunner.ports import JOBS, LEASES, SCHEDULED_TASKS, TASK_EXECUTIONS, Obj, Resource
 from testbed import Cluster
@@ -103,9 +103,7 @@ class Field:
                 execution = (meta.get("labels") or {}).get(_EXECUTION_LABEL, "")
                 removal = Removal("job", name, recorded=await self._recorded(obj, execution))
                 self.ledger.removed[f"{namespace}/{execution}"].append(removal)
-            with suppress(NotFound):
-                await self.client.delete(resource, namespace, name, uid=meta["uid"])
-                count += 1
+            count += await self._delete(resource, namespace, name, meta["uid"])
         return count
 
     async def patient_list(self, resource: Resource, namespace: str = "") -> list[Obj]:
@@ -144,6 +142,21 @@ class Field:
 
     def _lock(self, replica: Replica) -> asyncio.Lock:
         return self._held.setdefault(replica.name, asyncio.Lock())
+
+    async def _delete(self, resource: Resource, namespace: str, name: str, uid: str) -> bool:
+        """Whether it was deleted; it may have gone by itself, or is another one by now."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                await self.client.delete(resource, namespace, name, uid=uid)
+            except (NotFound, Conflict):
+                return False
+            except Transient:
+                if time.monotonic() > end:
+                    raise
+            else:
+                return True
+            await asyncio.sleep(0.5)
 
     async def _leading(self) -> Replica | None:
         with suppress(ApiError):
