@@ -64,7 +64,7 @@ def read(tasks: list[str], calendars: list[str]) -> Documents:
     found = Documents()
     kinds: list[str] = []
     for name in tasks + calendars:
-        for obj in _objects(name):
+        for obj in objects(name):
             kind, api_version = obj.get("kind"), obj.get("apiVersion")
             kinds.append(str(kind or "a document without kind"))
             if kind in (CALENDAR.kind, SCHEDULED_TASK.kind, "CronJob") and not api_version:
@@ -122,7 +122,9 @@ def compile_all(documents: Documents, namespace: str) -> list[Loaded]:
     return loaded
 
 
-def _objects(name: str) -> Iterator[dict[str, Any]]:
+def objects(name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file (`-` is standard input), also those in lists. Exits with 2 when it
+    cannot be read."""
     try:
         read = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         documents = list(yaml.load_all(read.decode("utf-8-sig"), _Loader))

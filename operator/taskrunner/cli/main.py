@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from taskrunner import __version__
+from taskrunner.cli import importing
 from taskrunner.cli.config import config
 from taskrunner.cli.control import cancel, resume, suspend
 from taskrunner.cli.explain import explain
@@ -60,6 +61,7 @@ def build(clock: Clock, connect: Connect = no_cluster) -> typer.Typer:
     for panel, commands in _COMMANDS.items():
         for name, command in commands.items():
             app.command(name, rich_help_panel=panel)(command)
+    app.add_typer(importing.app, name="import", rich_help_panel="Operate")
     return app
 
 
