@@ -164,6 +164,11 @@ class Api(Protocol):
         """
         ...
 
+    async def warm(self, calls: int) -> None:
+        """So many calls will be made at once in a few seconds. A hint: it never fails, and may do
+        nothing."""
+        ...
+
 
 class Term(Protocol):
     """The time during which this process holds a shard's Lease."""

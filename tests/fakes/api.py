@@ -246,6 +246,9 @@ class FakeApi:
             ),
         )
 
+    async def warm(self, calls: int) -> None:
+        """Nothing takes long here."""
+
     async def delete_selected(
         self,
         resource: Resource,

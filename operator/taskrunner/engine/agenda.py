@@ -49,6 +49,10 @@ class Agenda(Generic[K]):
         self._drop_stale()
         return self._heap[0][0] if self._heap else None
 
+    def count(self, until: float) -> int:
+        """How many keys are to be looked at by then."""
+        return sum(when <= until for when in self._when.values())
+
     def due(self, now: float) -> Iterator[K]:
         """Take out every key whose instant has come, earliest first."""
         while True:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from taskrunner.domain.observed import Execution, Job
-from taskrunner.domain.pod_facts import PodFacts, facts
+from taskrunner.domain.pod_facts import NO_PODS, PodFacts, facts
 from taskrunner.domain.pod_problems import Notice
 from taskrunner.domain.pods import Pod
 
@@ -49,6 +49,8 @@ class Pods:
             return facts(())
         mine = [p for p in self._of.get(job.execution_key, {}).values() if p.job_uid == job.uid]
         asked = self._asked.get(job.execution_key) == job.uid
+        if not (mine or asked or job.progress or job.uid in self.notices):
+            return NO_PODS
         found = facts(
             mine, finished=job.finished, job_uid=job.uid, notices=self.notices, asked=asked
         )

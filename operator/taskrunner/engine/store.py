@@ -111,6 +111,12 @@ class Store:
         self.changed(Key("run", execution.key))
         return True
 
+    def has_execution(self, obj: Obj) -> bool:
+        """Whether this version of an execution, or a newer one, is known."""
+        meta = obj["metadata"]
+        known = self._executions.get(f"{meta['namespace']}/{meta['name']}")
+        return known is not None and known.resource_version >= int(meta["resourceVersion"])
+
     def drop_execution(self, key: str, uid: str = "") -> Execution | None:
         """Forget an execution (only the one with `uid`, when given)."""
         known = self._executions.get(key)
@@ -144,6 +150,17 @@ class Store:
         self.launched[job.owner_uid] = max(self.launched.get(job.owner_uid, 0), job.attempt)
         self.changed(Key("run", job.execution_key))
         return True
+
+    def has_seen_job(self, obj: Obj) -> bool:
+        """Whether this version of a Job, or a newer one, is known."""
+        meta = obj["metadata"]
+        key = f"{meta['namespace']}/{meta['name'].rpartition('-')[0]}"
+        known = self.jobs.get(key)
+        return (
+            known is not None
+            and known.uid == meta["uid"]
+            and known.resource_version >= int(meta["resourceVersion"])
+        )
 
     def job_of(self, execution: Execution) -> Job | None:
         """The Job of its latest attempt, as far as one has been seen."""
@@ -194,6 +211,8 @@ class ExecutionSink:
 
     def seen(self, event: EventType, obj: Obj) -> None:
         """Take one change."""
+        if event != "DELETED" and self._store.has_execution(obj):
+            return  # The echo of a write of ours: half of what there is to see in a burst.
         execution = execution_from(obj)
         if event == "DELETED":
             self._drop(execution.key, execution.uid)
@@ -234,6 +253,8 @@ class JobSink:
 
     def seen(self, event: EventType, obj: Obj) -> None:
         """Take one change."""
+        if event != "DELETED" and self._store.has_seen_job(obj):
+            return
         job = job_from(obj)
         if event == "DELETED":
             self._drop(job)

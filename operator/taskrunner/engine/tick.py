@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from taskrunner.domain.history import DEAD_LETTERS_KEPT
@@ -70,8 +71,10 @@ class Cycle:
         self._store = store
         self._metrics = metrics
         self._parallel = parallel
+        self._api = api
+        self._warm: Callable[[int], object] = lambda calls: None
         self._interval = status_interval
-        self._timetable = Timetable(clock, self._wake)
+        self._timetable = Timetable(clock, self._wake, self._get_ready)
         self._launcher = Launcher(
             api, clock, store, term, shard=shard, default_retries=default_retries
         )
@@ -122,6 +125,7 @@ class Cycle:
                 group, self._handle, limit=self._parallel, rank=self._rank
             )
             self._store.wake = self._wake
+            self._warm = lambda calls: group.create_task(self._api.warm(calls))
             self._metrics.queue_depth.set_function(lambda: queue.depth)
             self._metrics.agenda.set_function(lambda: len(self._timetable))
             self._metrics.places_held.set_function(lambda: self._gate.held)
@@ -141,6 +145,10 @@ class Cycle:
                 queue.close()
                 self._gate.end()
                 self._store.wake = ignore
+
+    def _get_ready(self, keys: int) -> None:
+        """Connections that are opened in a burst are paid for in it."""
+        self._warm(min(keys, self._parallel))
 
     def _wake(self, key: Key) -> None:
         if self._queue is not None:

@@ -10,16 +10,26 @@ from taskrunner.engine.agenda import Agenda
 from taskrunner.engine.work import Key
 from taskrunner.ports import Clock
 
+READY_SECONDS: Final = 3.0
+"""So long before something is due, it is said how much that will be."""
 LONGEST_SLEEP_SECONDS: Final = 5.0
 """The wall clock may be set while we sleep; so often at least we look at it."""
 
 
 class Timetable:
-    """The agenda, and the sleep until its next entry. `wake` has a key looked at now."""
+    """The agenda, and the sleep until its next entry. `wake` has a key looked at now; `ready` hears
+    a little before how many keys come in the same second."""
 
-    def __init__(self, clock: Clock, wake: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        wake: Callable[[Key], None],
+        ready: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._clock = clock
         self.wake = wake
+        self._ready = ready
+        self._ready_until = float("-inf")
         self._agenda: Agenda[Key] = Agenda()
         self._sooner = asyncio.Event()
 
@@ -53,8 +63,18 @@ class Timetable:
                 self.wake(key)
             delay = LONGEST_SLEEP_SECONDS
             if (first := self._agenda.next_due()) is not None:
-                delay = min(delay, max(0.0, first - self._clock.now()))
+                delay = min(delay, max(0.0, self._look_at(first) - self._clock.now()))
             await self._sleep(delay)
+
+    def _look_at(self, first: float) -> float:
+        """When to look next: at the first entry, or before, to get ready for it."""
+        if first <= self._ready_until:
+            return first
+        if first - READY_SECONDS > self._clock.now():
+            return first - READY_SECONDS
+        self._ready_until = first + 1
+        self._ready(self._agenda.count(self._ready_until))
+        return first
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not longer than until something is to be looked at sooner."""
