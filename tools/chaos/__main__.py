@@ -2,7 +2,8 @@
 
 Starts a cluster of the test bed (etcd with fsync), two or three replicas of the operator with the
 chart's rights, and a few hundred tasks; then faults, one after the other, or several at a time.
-Exits with 1 when a slot was lost, doubled or stuck, and tells the life of that slot.
+Ctrl-C ends the faults early; what was done is accounted for all the same. Exits with 1 when a slot
+was lost, doubled or stuck, and tells the life of that slot.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from chaos.faults import FAULTS, OF_THE_CONTROL_PLANE, ChaosError, Fault, mend
+from chaos.faults import FAULTS, OFTEN, ChaosError, Fault, mend
 from chaos.field import BEGAN, Field
 from chaos.install import install
 from chaos.ledger import Ledger, Sink, seconds
@@ -88,15 +89,16 @@ class Lanes:
         self._field = field
         self._options = options
         chosen = [f for f in FAULTS if not options.only or f.__name__ in options.only]
-        self._chosen = [f for f in chosen for _ in range(1 if f in OF_THE_CONTROL_PLANE else 2)]
+        self._chosen = [fault for fault in chosen for _ in range(3 if fault in OFTEN else 1)]
         self._bag: list[int] = []
         self._begun = 0
+        self._stopped = False
         self._recorded: list[Recorded] = []
 
     async def run(self) -> list[Recorded]:
-        """In random order until time and count are over. Those of the control plane come one at a
-        time and take longest: the others are done twice as often."""
+        """In random order until time and count are over, or Ctrl-C."""
         end = time.monotonic() + self._options.minutes * 60
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._stop)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._options.lanes):
                 group.create_task(self._lane(end))
@@ -104,10 +106,15 @@ class Lanes:
 
     async def _lane(self, end: float) -> None:
         field, pause = self._field, self._options.pause
-        while time.monotonic() < end or self._begun < self._options.faults:
+        while not self._stopped and (time.monotonic() < end or self._begun < self._options.faults):
             self._begun += 1
             await self._one(self._next())
             await asyncio.sleep(field.between(pause / 2, pause * 1.5))
+
+    def _stop(self) -> None:
+        self._field.ledger.say("stopping: no new faults; once more to give up")
+        self._stopped = True
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
     async def _one(self, fault: Fault) -> None:
         name = fault.__name__
