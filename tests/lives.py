@@ -14,8 +14,19 @@ from typing import Any
 from fakes.api import Call
 from stage import SHARD, SYSTEM, Stage
 from taskrunner.domain.instants import format_instant, parse_instant
+from taskrunner.domain.naming import backfill_name
 from taskrunner.errors import NotFound, Refused, Transient
-from taskrunner.ports import JOBS, LEASES, NAMESPACES, PODS, SHARDS, TASK_EXECUTIONS, Obj, Resource
+from taskrunner.ports import (
+    BACKFILLS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    PODS,
+    SHARDS,
+    TASK_EXECUTIONS,
+    Obj,
+    Resource,
+)
 from world import NS, START, TEMPLATE, World
 
 Life = Callable[[Stage], Awaitable[None]]
@@ -423,6 +434,95 @@ async def _expiry(stage: Stage) -> None:
     too = world.server.get(TASK_EXECUTIONS, NS, "too")
     if too["status"]["phase"] == "Skipped":
         assert too["metadata"]["ownerReferences"][0]["name"] == "held"
+
+
+# --- the past ------------------------------------------------------------------------------------
+
+HOUR = 3600
+HOURS_AGO = [40 - HOUR * number for number in (3, 2, 1)]
+
+
+def backfilled(world: World) -> list[int]:
+    """Slots of the Jobs that Backfills have asked for, in seconds since the start."""
+    names = [job.split("-") for job in world.jobs_created]
+    return sorted(int(parts[1]) - START for parts in names if len(parts) == 4)
+
+
+def filled(world: World, *, total: int, succeeded: int, cancelled: int = 0) -> None:
+    """The Backfill is complete, and has counted each run once."""
+    found = world.server.get(BACKFILLS, NS, "past")["status"]
+    assert (found["total"], found["done"], found["remaining"]) == (total, total, 0), found
+    assert (found["succeeded"], found["cancelled"]) == (succeeded, cancelled), found
+    assert {c["type"]: c["status"] for c in found["conditions"]}["Complete"] == "True"
+
+
+@life("slots of the past")
+async def _past(stage: Stage) -> None:
+    world = stage.world
+    world.apply("job", schedule="14 * * * *", successfulJobsHistoryLimit=0)
+    await stage.begin()
+    world.backfill("past", "job", HOURS_AGO[0], 40, maxConcurrent=2)
+    await stage.advance(25 + TAKE_OVER)
+    assert backfilled(world) == HOURS_AGO
+    filled(world, total=3, succeeded=3)
+
+
+@life("slots of the past of a task that comes later")
+async def _past_early(stage: Stage) -> None:
+    world = stage.world
+    await stage.begin()
+    world.backfill("past", "job", HOURS_AGO[1], 40)
+    await stage.advance(2)
+    world.apply("job", schedule="14 * * * *")
+    await stage.advance(20 + TAKE_OVER)
+    assert backfilled(world) == HOURS_AGO[1:]
+    filled(world, total=2, succeeded=2)
+
+
+@life("missed slots, one of whose names is taken")
+async def _past_taken(stage: Stage) -> None:
+    world = stage.world
+    world.apply("job", schedules=at(10, 20, 30))
+    await world.clock.advance(40)
+    taken = backfill_name("job", START + 10)
+    await stage.begin()
+    await stage.advance(1 + TAKE_OVER)
+
+    def take(call: Call) -> None:
+        if taken not in world.server.objects(TASK_EXECUTIONS):
+            world.run_by_hand(taken, "job")
+
+    once(stage, "create", TASK_EXECUTIONS, take)
+    world.backfill("past", "job", 5, 40, onlyMissed=True)
+    await stage.advance(25 + TAKE_OVER)
+    found = world.server.get(BACKFILLS, NS, "past")["status"]
+    # Who was killed before it could ask for a run has not met the other one.
+    met = world.server.get(TASK_EXECUTIONS, NS, taken)["spec"]["type"] == "Manual"
+    filled(world, total=2, succeeded=2 - met, cancelled=int(met))
+    assert backfilled(world) == [10, 20], found
+
+
+@life("a Backfill that is deleted while a run of it is created")
+async def _past_deleted(stage: Stage) -> None:
+    world = stage.world
+
+    def delete(*_: Any) -> None:
+        if "past" in world.server.objects(BACKFILLS):
+            world.server.delete(BACKFILLS, NS, "past")
+
+    world.apply("job", schedule="14 * * * *")
+    await stage.begin()
+    once(stage, "create", TASK_EXECUTIONS, delete)
+    world.backfill("past", "job", HOURS_AGO[0], 40)
+    await stage.advance(3)
+    delete()
+    await stage.advance(8 + TAKE_OVER)
+    found = [e for e in world.executions("job") if e["spec"]["type"] == "Backfill"]
+    for execution in found:
+        reason = execution["status"].get("reason")
+        assert reason in ("BackfillDeleted", "JobComplete"), execution
+    ran = [e for e in found if e["status"]["reason"] == "JobComplete"]
+    assert len(backfilled(world)) == len(ran) <= 1
 
 
 # --- turns ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fakes.api import Crash, FakeApi
 from fakes.clock import FakeClock, settle
 from fakes.server import FakeServer
 from taskrunner.domain.instants import format_instant, parse_instant
-from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
@@ -23,6 +23,7 @@ from taskrunner.engine.tick import Cycle
 from taskrunner.kube.reflector import Reflector
 from taskrunner.metrics import Metrics
 from taskrunner.ports import (
+    BACKFILLS,
     CALENDARS,
     CONFIG_MAPS,
     EVENTS,
@@ -92,6 +93,7 @@ class Replica:
         sinks: dict[Resource, Sink] = {
             CALENDARS: CalendarSink(self.store),
             SCHEDULED_TASKS: TaskSink(self.store),
+            BACKFILLS: BackfillSink(self.store),
             TASK_EXECUTIONS: ExecutionSink(self.store),
             JOBS: JobSink(self.store),
         }
@@ -287,6 +289,12 @@ class World:
         body = {"metadata": {"name": name}, "spec": {"taskRef": {"name": task}, **spec}}
         body["spec"].setdefault("type", "Manual")
         return self.server.create(TASK_EXECUTIONS, NS, body)
+
+    def backfill(self, name: str, task: str, begin: int, end: int, **spec: Any) -> Obj:
+        """Create a Backfill; `begin` and `end` in seconds since the start of the test."""
+        times = {"from": format_instant(START + begin), "to": format_instant(START + end)}
+        body = {"metadata": {"name": name}, "spec": {"taskRef": {"name": task}, **times, **spec}}
+        return self.server.create(BACKFILLS, NS, body)
 
     def task(self, name: str) -> Obj:
         return self.server.get(SCHEDULED_TASKS, NS, name)

@@ -39,6 +39,7 @@ def _ours(resource: names.Resource) -> Resource:
 
 SCHEDULED_TASKS: Final = _ours(names.SCHEDULED_TASK)
 TASK_EXECUTIONS: Final = _ours(names.TASK_EXECUTION)
+BACKFILLS: Final = _ours(names.BACKFILL)
 CALENDARS: Final = _ours(names.CALENDAR)
 SHARDS: Final = _ours(names.SHARD)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job")

@@ -286,6 +286,9 @@ NEEDED_AT_TIMES = {
         ("get", "jobs"),
         ("get", "scheduledtasks"),
         ("get", "calendars"),
+        ("get", "backfills"),
+        # How far a Backfill is; none is in these tests.
+        ("patch", "backfills/status"),
         # A slot that another leader has decided.
         ("get", "taskexecutions"),
         # Executions made by hand are made children of their task.

@@ -43,6 +43,16 @@ GOOD: dict[str, Json] = {
         "metadata": {"name": "good"},
         "spec": {"exclude": {"weekdays": ["Sunday"]}},
     },
+    "Backfill": {
+        "apiVersion": API_VERSION,
+        "kind": "Backfill",
+        "metadata": {"name": "good"},
+        "spec": {
+            "taskRef": {"name": "good"},
+            "from": "2026-01-01T00:00:00Z",
+            "to": "2026-02-01T00:00:00Z",
+        },
+    },
 }
 
 
@@ -93,6 +103,11 @@ def calendar(title: str, spec: Json, problems: str | list[str], server: str | li
     return _refused(title, "Calendar", {"spec": spec}, problems, server)
 
 
+def backfill(title: str, spec: Json, problems: str | list[str], server: str | list[str]) -> Refused:
+    """A bad Backfill, by what is changed in its spec."""
+    return _refused(title, "Backfill", {"spec": spec}, problems, server)
+
+
 def _refused(
     title: str, kind: str, change: Json, problems: str | list[str], server: str | list[str]
 ) -> Refused:
@@ -129,11 +144,11 @@ NOT_BUILT: tuple[Refused, ...] = (
             f"type {kind}, which is not built yet",
             {"type": kind},
             f'spec.type "{kind}": {kind} is not supported by this version of taskrunner.'
-            " Write Scheduled or Manual.",
+            " Write Scheduled, Manual or Backfill.",
             f"spec.type: Forbidden: spec.type {kind} is not supported by this version of"
-            " taskrunner; write Scheduled or Manual",
+            " taskrunner; write Scheduled or Manual or Backfill",
         )
-        for kind in ("Event", "Chained", "Backfill", "Redrive")
+        for kind in ("Event", "Chained", "Redrive")
     ),
 )
 
@@ -496,6 +511,14 @@ EXECUTIONS: tuple[Refused, ...] = (
         "spec.type: Invalid value: type Scheduled is for the operator and needs decision and"
         " scheduledTime; write type: Manual to run a task by hand",
     ),
+    execution(
+        "a run of a Backfill by hand",
+        {"type": "Backfill"},
+        "spec.backfillRef: It belongs to type Backfill, which is for the operator."
+        " Create a Backfill to run slots of the past.",
+        "spec.backfillRef: Invalid value: backfillRef belongs to type Backfill, which is for the"
+        " operator; create a Backfill to run slots of the past",
+    ),
     *(
         _refused(
             f"the name of a slot ({name}) for a run by hand",
@@ -583,4 +606,27 @@ CALENDARS: tuple[Refused, ...] = (
     ),
 )
 
-REFUSED: tuple[Refused, ...] = (*TASKS, *NOT_BUILT, *EXECUTIONS, *CALENDARS)
+BACKFILLS: tuple[Refused, ...] = (
+    backfill(
+        "an end before the beginning",
+        {"to": "2025-12-31T00:00:00Z"},
+        "spec.to: It is not after from. Set a later to.",
+        "spec.to: Invalid value: to must be after from; set a later to",
+    ),
+    backfill(
+        "more runs at once than it may have",
+        {"maxConcurrent": 101},
+        'spec.maxConcurrent "101": The number is more than 100. Write a whole number from 1 to'
+        " 100.",
+        "spec.maxConcurrent in body should be less than or equal to 100",
+    ),
+    backfill(
+        "an order that does not exist",
+        {"order": "Newest"},
+        'spec.order "Newest": This is not one of the values that the field takes.'
+        " Write OldestFirst or NewestFirst.",
+        'spec.order: Unsupported value: "Newest"',
+    ),
+)
+
+REFUSED: tuple[Refused, ...] = (*TASKS, *NOT_BUILT, *EXECUTIONS, *CALENDARS, *BACKFILLS)

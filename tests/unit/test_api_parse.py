@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from golden.refused import GOOD, NOT_BUILT, REFUSED, Json, Refused, merged
 from taskrunner.api.crdgen import DEFINITIONS, structural_schema
 from taskrunner.api.v1alpha1.parse import (
+    parse_backfill,
     parse_calendar,
     parse_scheduled_task,
     parse_task_execution,
@@ -22,6 +23,7 @@ PARSERS: dict[str, Callable[[Json], BaseModel]] = {
     "ScheduledTask": parse_scheduled_task,
     "TaskExecution": parse_task_execution,
     "Calendar": parse_calendar,
+    "Backfill": parse_backfill,
 }
 
 

@@ -383,7 +383,7 @@ def test_with_one_namespace_the_policies_look_at_nothing_else(helm: Helm) -> Non
     rendered = Rendered(helm.template(NAMESPACED))
     selected = {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
     names = [name for kind in POLICIES for name in rendered.names(kind) if "identity" in name]
-    assert len(names) == 4
+    assert len(names) == 5
     for kind in POLICIES:
         for name in rendered.names(kind):
             if "identity" in name:

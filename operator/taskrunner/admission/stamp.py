@@ -13,6 +13,7 @@ from typing import Any, Final
 from taskrunner.admission.review import Request
 from taskrunner.api.v1alpha1.names import (
     ANNOTATION_REQUESTED_BY,
+    BACKFILL,
     SCHEDULED_TASK,
     TASK_EXECUTION,
 )
@@ -26,7 +27,7 @@ MOST_GROUPS: Final = 256
 
 def stamp(request: Request) -> Patch:
     """What to write into the object of a request; empty when all is right as it is."""
-    if request.kind == TASK_EXECUTION.kind and request.operation == "CREATE":
+    if request.kind in (TASK_EXECUTION.kind, BACKFILL.kind) and request.operation == "CREATE":
         return _stamp_execution(request)
     if request.kind == SCHEDULED_TASK.kind and request.operation in ("CREATE", "UPDATE"):
         return _stamp_task(request)

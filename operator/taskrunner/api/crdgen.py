@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from taskrunner.api.v1alpha1.backfill import Backfill
 from taskrunner.api.v1alpha1.calendar import Calendar
 from taskrunner.api.v1alpha1.common import (
     NOT_BUILT,
@@ -19,6 +20,7 @@ from taskrunner.api.v1alpha1.common import (
     SpecModel,
 )
 from taskrunner.api.v1alpha1.names import (
+    BACKFILL,
     CALENDAR,
     GROUP,
     SCHEDULED_TASK,
@@ -143,6 +145,38 @@ DEFINITIONS: Final = (
         ),
         selectable=(".spec.taskRef.name", ".spec.type", ".status.phase", ".status.reason"),
         initial_status={"phase": "Pending"},
+    ),
+    Definition(
+        BACKFILL,
+        Backfill,
+        columns=(
+            Column("Task", "string", ".spec.taskRef.name", "The task whose slots are run."),
+            Column("Total", "integer", ".status.total", "Slots that are run in all."),
+            Column("Done", "integer", ".status.done", "Runs that have ended."),
+            Column("Running", "integer", ".status.running", "Runs that have started."),
+            Column("Failed", "integer", ".status.failed", "Runs that failed."),
+            Column("Percent", "integer", ".status.percent", "How much of it is done."),
+            # Not a date: kubectl prints a date that is yet to come as <invalid>.
+            Column("End", "string", ".status.estimatedCompletionTime", "When it will be done."),
+            Column(
+                "Complete",
+                "string",
+                ".status.conditions[?(@.type=='Complete')].status",
+                "Whether every slot has ended.",
+            ),
+            _AGE,
+            Column("From", "string", ".spec.from", "The first moment of the range.", wide=True),
+            Column("To", "string", ".spec.to", "The end of the range.", wide=True),
+            Column("Waiting", "integer", ".status.waiting", "Runs that wait.", wide=True),
+            Column(
+                "Message",
+                "string",
+                ".status.conditions[?(@.type=='Ready')].message",
+                "What it is doing.",
+                wide=True,
+            ),
+        ),
+        selectable=(".spec.taskRef.name",),
     ),
     Definition(
         CALENDAR,

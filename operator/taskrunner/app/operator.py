@@ -21,7 +21,7 @@ from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
 from taskrunner.app.task_metrics import TaskMetrics
 from taskrunner.domain.queueing import share
-from taskrunner.engine.admit import CalendarSink, TaskSink
+from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
 from taskrunner.engine.partition import Partition
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
@@ -39,6 +39,7 @@ from taskrunner.kube.reflector import Reflector
 from taskrunner.kube.sessions import open_session
 from taskrunner.metrics import Metrics
 from taskrunner.ports import (
+    BACKFILLS,
     CALENDARS,
     EVENTS,
     JOBS,
@@ -83,6 +84,8 @@ class Operator:
         self._calendar_sink = self._memory.sink(CalendarSink)
         self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
         self._calendars = self._reflector(CALENDARS, self._calendar_sink)
+        self._backfill_sink = self._memory.sink(BackfillSink)
+        self._backfills = self._reflector(BACKFILLS, self._backfill_sink)
         self._executions = self._reflector(TASK_EXECUTIONS, self._memory.sink(ExecutionSink))
         self._jobs = self._reflector(
             JOBS,
@@ -100,7 +103,11 @@ class Operator:
         ]
         self._pauses = PauseWatches(settings, self._client, self._clock, *self._memory.stores)
         self._watcher = Watcher(
-            {SCHEDULED_TASKS: self._task_sink, CALENDARS: self._calendar_sink},
+            {
+                SCHEDULED_TASKS: self._task_sink,
+                CALENDARS: self._calendar_sink,
+                BACKFILLS: self._backfill_sink,
+            },
             self._kopf_session,
             self._clock,
             namespace=settings.watch_namespace,
@@ -210,6 +217,7 @@ class Operator:
                 await self._calendars.refresh()
                 await asyncio.gather(
                     self._tasks.refresh(),
+                    self._backfills.refresh(),
                     self._executions.refresh(),
                     self._jobs.refresh(),
                     self._pods.refresh(),

@@ -14,6 +14,7 @@ import typer
 
 from taskrunner import __version__
 from taskrunner.cli import importing
+from taskrunner.cli.backfill import backfill
 from taskrunner.cli.config import config
 from taskrunner.cli.control import cancel, resume, suspend
 from taskrunner.cli.explain import explain
@@ -67,7 +68,13 @@ def build(clock: Clock, connect: Connect = no_cluster) -> typer.Typer:
 
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Plan": {"preview": preview, "explain": explain, "next": next_},
-    "Run": {"run": run, "cancel": cancel, "retry": retry, "redrive": redrive},
+    "Run": {
+        "run": run,
+        "cancel": cancel,
+        "retry": retry,
+        "redrive": redrive,
+        "backfill": backfill,
+    },
     "Look": {"history": history, "logs": logs, "top": top},
     "Hold": {"suspend": suspend, "resume": resume, "pause": pause, "unpause": unpause},
     "Operate": {"config": config},

@@ -71,7 +71,7 @@ def run(
     from taskrunner.cli.times import seconds_option
 
     clock: Clock = context.obj.clock
-    arguments = _arguments(arg or ())
+    arguments = arguments_option(arg or ())
     limit = seconds_option("--wait-timeout", wait_timeout)
     spec = _spec(task, arguments, priority, seconds_option("--timeout", timeout))
     if start := _start("--not-before", not_before, clock):
@@ -97,7 +97,7 @@ def run(
     on_cluster(context, kubeconfig, kube_context, work)
 
 
-def _arguments(given: Iterable[str]) -> dict[str, str]:
+def arguments_option(given: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")

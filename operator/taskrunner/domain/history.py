@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from taskrunner.api.v1alpha1.names import LABEL_EXECUTION, LABEL_MANAGED_BY, MANAGER
@@ -39,13 +39,15 @@ def expendable(
     dead_letters: int = DEAD_LETTERS_KEPT,
     ttl: int | None = None,
     now: float = 0,
+    needed: Callable[[Execution], bool] = lambda execution: False,
 ) -> list[Execution]:
     """The executions to delete, oldest first: those beyond the limits, and those that ended more
     than `ttl` seconds ago.
 
     Only what is terminal, and only slots that the server has acknowledged as decided
     (`decided_until`, the watermark in the task's status): a name freed earlier could be taken
-    again by a leader that still believes its slot undecided.
+    again by a leader that still believes its slot undecided. `needed` says of a run of a Backfill
+    whether it has yet to be counted.
     """
     limits = {
         "Succeeded": succeeded,
@@ -54,18 +56,20 @@ def expendable(
         "Cancelled": CANCELLED_KEPT,
         "": RECORDS_KEPT,
     }
-    groups: dict[str, list[Execution]] = {group: [] for group in limits}
+    # Runs of the past have the same limits, and do not push out those of the schedule.
+    groups: dict[tuple[str, bool], list[Execution]] = {}
     for execution in executions:
         if execution.terminal and not execution.deleting:
-            groups[_group(execution)].append(execution)
+            key = (_group(execution), execution.backfill is not None)
+            groups.setdefault(key, []).append(execution)
     found: list[Execution] = []
-    for group, members in groups.items():
+    for (group, _), members in groups.items():
         members.sort(key=_age, reverse=True)
         limit = limits[group]
         kept, beyond = members[:limit], members[limit:]
         if ttl is not None:
             beyond += [e for e in kept if _ended(e) + ttl <= now]
-        found += [e for e in beyond if _freed(e, decided_until)]
+        found += [e for e in beyond if _freed(e, decided_until) and not needed(e)]
     return sorted(found, key=_age)
 
 

@@ -14,7 +14,8 @@ from taskrunner.domain.parameters import EnvVar, containers_of
 from taskrunner.domain.policy import HALT_ANNOTATION, POLICY_ANNOTATION, RunPolicy, policy_text
 
 SCHEDULED_TIMESTAMP: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
-"""Set on Jobs as the CronJob controller does (KEP-4026), because programs read it."""
+"""Set on Jobs as the CronJob controller does (KEP-4026), because programs read it; on pods, too, so
+that a program learns its slot from the downward API."""
 
 _NO_POLICY: Final = RunPolicy()
 _CONTROLLER_MADE: Final = frozenset(
@@ -90,7 +91,12 @@ def job_manifest(
     ours = labels_for(execution.task, execution.name)
     pod: dict[str, Any] = spec.setdefault("template", {})
     pod_meta: dict[str, Any] = pod.get("metadata") or {}
-    pod["metadata"] = {**pod_meta, "labels": {**(pod_meta.get("labels") or {}), **ours}}
+    slot = {SCHEDULED_TIMESTAMP: format_instant(execution.nominal)}
+    pod["metadata"] = {
+        **pod_meta,
+        "labels": {**(pod_meta.get("labels") or {}), **ours},
+        "annotations": {**(pod_meta.get("annotations") or {}), **slot},
+    }
     if environment:
         _add_environment(pod.get("spec") or {}, environment)
     return {
@@ -102,7 +108,7 @@ def job_manifest(
             "labels": {**(meta.get("labels") or {}), **ours},
             "annotations": {
                 **(meta.get("annotations") or {}),
-                SCHEDULED_TIMESTAMP: format_instant(execution.nominal),
+                **slot,
                 POLICY_ANNOTATION: policy_text(policy),
             },
             "ownerReferences": [_owner(execution)],

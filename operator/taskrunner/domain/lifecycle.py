@@ -217,6 +217,13 @@ def task_deleted(execution: Execution) -> Finish:
     return Finish("Cancelled", ExecutionReason.TASK_DELETED, text)
 
 
+def backfill_deleted(execution: Execution) -> Finish:
+    """The outcome of what has not started when its Backfill goes."""
+    name = execution.backfill[0] if execution.backfill is not None else ""
+    text = f'The Backfill "{name}" was deleted before the run started.'
+    return Finish("Cancelled", ExecutionReason.BACKFILL_DELETED, text)
+
+
 def job_deleted(execution: Execution, attempt: int) -> Finish:
     """The outcome of an attempt whose Job somebody else deleted. It is never created again, nor
     retried: to delete the Job is how people end a run of it."""

@@ -1,6 +1,7 @@
 """Names of executions and Jobs: a slot's name is its lock, so the same slot always has one name.
 
     slot       <task>-<10 digits: nominal slot, UTC epoch>[-<4 hex of the schedule's name>]
+    backfill   <task>-<10 digits: nominal slot, UTC epoch>-<8 hex of backfill and schedule>
     Job        <execution>-<attempt>
     run Lease  the execution's name
 
@@ -34,6 +35,21 @@ def execution_name(
     """
     name = f"{task_part(task)}-{nominal:010d}"
     return f"{name}-{schedule_part(schedule)}" if has_own_arguments else name
+
+
+def backfill_name(
+    task: str, nominal: int, schedule: str = "", has_own_arguments: bool = False, by: str = ""
+) -> str:
+    """Name of the execution that runs a slot of the past.
+
+    `by`: uid of the Backfill, which runs the slot once; empty for one of slots that were missed: of
+    those there is one run, whoever asks for it. With 40 characters of the task's name it has 60.
+
+    >>> backfill_name("nightly", 1767225600)
+    'nightly-1767225600-22e0a3fc'
+    """
+    digest = f"{stable_hash('backfill', by, schedule if has_own_arguments else ''):016x}"[:8]
+    return f"{task_part(task)}-{nominal:010d}-{digest}"
 
 
 def task_part(task: str) -> str:

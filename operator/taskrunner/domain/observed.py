@@ -94,6 +94,8 @@ class Execution:
     """Its own; None for that of its task."""
     queued: int | None = None
     """When it began to wait for a place."""
+    backfill: tuple[str, str] | None = None
+    """Name and uid of the Backfill that asked for it."""
 
     @property
     def key(self) -> str:
@@ -211,6 +213,7 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         progress=None if phase in TERMINAL else recorded_progress(status.get("progress")),
         first=instant_or_none(decision.get("from")) or nominal,
         count=decision.get("count", 1),
+        backfill=_backfill(spec.get("backfillRef")),
     )
 
 
@@ -254,6 +257,10 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         halt=halt_from(notes[HALT_ANNOTATION]) if HALT_ANNOTATION in notes else None,
         progress=progress_from(notes.get(names.ANNOTATION_PROGRESS)),
     )
+
+
+def _backfill(reference: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    return None if reference is None else (reference["name"], reference["uid"])
 
 
 def _attempt(wire: Mapping[str, Any]) -> Attempt:

@@ -57,7 +57,7 @@ def failures_of(
     """
     executions = list(executions)
     known = tally or tally_from(status, executions)
-    failed = (e.finished or 0 for e in executions if e.phase == "Failed")
+    failed = (e.finished or 0 for e in executions if _ended(e) and e.phase == "Failed")
     last = max(failed, default=0)
     counted = count_outcomes(known, executions).consecutive_failures
     return counted, max(last, _instant(status.get("lastFailureTime")))
@@ -74,6 +74,7 @@ def outcome_fields(
     runs = [e for e in executions if e.is_run]
     waiting = ("Queued", *TERMINAL)
     active = sorted((e for e in runs if e.phase not in waiting), key=lambda e: (e.due, e.name))
+    runs = [e for e in runs if e.backfill is None]
     scheduled = [e for e in runs if e.type == "Scheduled"]
     ended = [e for e in runs if e.terminal]
     latest = max(
@@ -132,7 +133,9 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 
 def _ended(execution: Execution) -> bool:
-    return execution.phase in ("Succeeded", "Failed")
+    """Whether it counts as an outcome of the task. Runs of the past do not: they say nothing about
+    how the task is doing now."""
+    return execution.phase in ("Succeeded", "Failed") and execution.backfill is None
 
 
 def _active(execution: Execution) -> dict[str, Any]:

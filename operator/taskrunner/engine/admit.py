@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import orjson
 
 from taskrunner.api.v1alpha1.parse import parse_calendar, parse_scheduled_task
+from taskrunner.domain.backfill_status import Backfill, backfill_from
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.domain.compile import compile_task
@@ -134,6 +135,56 @@ class CalendarSink:
                 for execution in state.executions.values():
                     if not execution.terminal:  # It may have waited for a spec to follow.
                         self._store.wake(Key("run", execution.key))
+
+
+class BackfillSink:
+    """ports.Sink for Backfills."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        """Take a complete list; what is not in it, and not newer than it, is gone."""
+        present: set[str] = set()
+        for obj in objects:
+            present.add(obj["metadata"]["uid"])
+            self._put(obj)
+        known = list(self._store.backfills.values())
+        for backfill in known:
+            if backfill.uid not in present and backfill.resource_version <= resource_version:
+                self._drop(backfill)
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Take one change."""
+        if event != "DELETED":
+            self._put(obj)
+            return
+        known = self._store.backfills.get(_key(obj))
+        if known is not None and known.uid == obj["metadata"]["uid"]:
+            self._drop(known)
+
+    def _put(self, obj: Obj) -> None:
+        backfill = backfill_from(obj)
+        known = self._store.backfills.get(backfill.key)
+        if known is not None and known.resource_version >= backfill.resource_version:
+            return
+        self._store.backfills[backfill.key] = backfill
+        self._store.wake(Key("backfill", backfill.key))
+        if backfill.deleting or (known is not None and known.uid != backfill.uid):
+            self._wake_runs(backfill)
+
+    def _drop(self, backfill: Backfill) -> None:
+        del self._store.backfills[backfill.key]
+        self._store.wake(Key("backfill", backfill.key))
+        self._wake_runs(backfill)
+
+    def _wake_runs(self, backfill: Backfill) -> None:
+        """What has not started is cancelled by its own step; records need not be kept any more."""
+        state = self._store.tasks.get(backfill.task_key)
+        for execution in list(state.executions.values()) if state is not None else ():
+            if execution.backfill is not None and not execution.terminal:
+                self._store.wake(Key("run", execution.key))
+        self._store.wake(Key("report", backfill.task_key))
 
 
 def compile_into(state: TaskState, obj: Obj, store: Store) -> None:

@@ -97,7 +97,9 @@ class Gate:
     def active(self, state: TaskState) -> int:
         """Runs of a task that have started, will, or wait for a place, and have not ended."""
         reserved = 1 if state.key in self.starting else 0
-        return reserved + len(self._standings.of_task(state.uid))
+        # A run of the past that waits is in nobody's way.
+        waiting = self._standings.past_waiting(state.uid)
+        return reserved + len(self._standings.of_task(state.uid)) - waiting
 
     def breaker(self, state: TaskState, now: int) -> tuple[Circuit, int]:
         """The state of a task's circuit breaker, and its failures in a row."""
@@ -132,7 +134,7 @@ class Gate:
             return left_out
         if asked_for:
             others = self.active(state) - (execution.key in self._standings)
-            if _policy(state) == "Forbid" and others:
+            if _policy(state) == "Forbid" and others and execution.backfill is None:
                 return Finish("Skipped", ExecutionReason.CONCURRENT_RUN, say.FORBIDDEN)
         if self._get_place(execution, state):
             return None
@@ -158,7 +160,8 @@ class Gate:
             return Finish(
                 "Cancelled", ExecutionReason.REPLACED, say.REPLACED.format(name=newer.name)
             )
-        if execution.type in _BY_HAND:
+        if execution.type in _BY_HAND or execution.backfill is not None:
+            # A Backfill asks for no more runs while the circuit is open; what it has, it keeps.
             return None
         breaker, failures = self.breaker(state, now)
         tried = self._places.holding(state.uid) - self._standings.holds(execution)
@@ -201,6 +204,8 @@ class Gate:
                 names, seconds = self._standings.holders(execution, state), rule.replace_timeout
                 message = say.REPLACE_BLOCKED.format(names=names, seconds=seconds)
                 out = Finish("Failed", ExecutionReason.REPLACE_BLOCKED, message)
+        if execution.backfill is not None:
+            out, until = None, []  # The past has time.
         if out is not None:
             self._standings.set(execution, state, Where.COMING)
             return out

@@ -47,6 +47,8 @@ class Standings:
         self._places = places
         self._all: dict[str, Standing] = {}
         self._pools: dict[str, dict[str, Standing]] = {}
+        self._past: dict[str, dict[str, Standing]] = {}
+        """Of each pool, the runs that Backfills have asked for."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._all
@@ -65,6 +67,11 @@ class Standings:
     def of_task(self, uid: str) -> dict[str, Standing]:
         """The runs of a task, by key."""
         return self._pools.get(uid, {})
+
+    def past_waiting(self, uid: str) -> int:
+        """How many runs of a task wait in line that a Backfill has asked for."""
+        found = self._past.get(uid)
+        return sum(each.where is Where.WAITING for each in found.values()) if found else 0
 
     def look(self, key: str) -> None:
         """An execution or its Job has changed."""
@@ -95,6 +102,8 @@ class Standings:
                 execution.uid, pool, where, asked(execution), execution.name
             )
             self._pools.setdefault(pool, {})[key] = known
+            if execution.backfill is not None:
+                self._past.setdefault(pool, {})[key] = known
         known.where = where
         if where is Where.COMING:
             self._places.release(key)
@@ -155,6 +164,9 @@ class Standings:
         del siblings[key]
         if not siblings:
             del self._pools[known.pool]
+        past = self._past.get(known.pool, {})
+        if past.pop(key, None) is not None and not past:
+            del self._past[known.pool]
 
 
 def since(execution: Execution) -> int:
@@ -163,7 +175,9 @@ def since(execution: Execution) -> int:
 
 
 def asked(execution: Execution) -> tuple[int, int, str]:
-    """Which of two runs of a task is the newer one."""
+    """Which of two runs of a task is the newer one; one of the past is newer than none."""
+    if execution.backfill is not None:
+        return (0, 0, "")
     return (since(execution), execution.nominal, execution.name)
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from taskrunner.domain.backfill_status import is_needed
 from taskrunner.domain.history import (
     ENDED,
     MOST_AT_ONCE,
@@ -182,6 +183,7 @@ class History:
             dead_letters=self._dead_letters,
             ttl=task.ttl,
             now=now,
+            needed=lambda e: is_needed(self._store.backfill_of(e), e),
         )
 
     def _jobs(self, state: TaskState, now: float) -> list[Job]:

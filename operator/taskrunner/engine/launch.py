@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from taskrunner.api.v1alpha1 import names
+from taskrunner.domain.backfill_status import Backfill
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import format_instant
@@ -24,16 +27,19 @@ from taskrunner.domain.job import (
 from taskrunner.domain.lifecycle import Finish, copy_lost, name_collision
 from taskrunner.domain.naming import execution_name, job_name
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.domain.plan import Slot
 from taskrunner.domain.pods import pod_from
 from taskrunner.domain.policy import HALT_ANNOTATION, Halt, halt_text, policy_of
 from taskrunner.engine.store import Store
 from taskrunner.engine.work import Key
 from taskrunner.errors import AlreadyExists, NotFound, Refused, Transient
-from taskrunner.ports import JOBS, LEASES, PODS, TASK_EXECUTIONS, Api, Clock, Obj, Term
+from taskrunner.ports import BACKFILLS, JOBS, LEASES, PODS, TASK_EXECUTIONS, Api, Clock, Obj, Term
 
 log = logging.getLogger(__name__)
 
 WRITE_TIMEOUT_SECONDS = 10.0
+BACKFILL_PRIORITY: Final = 0
+"""The lowest: what is due now goes before the past. It grows as a run waits, like any other's."""
 
 
 class Launcher:
@@ -85,6 +91,49 @@ class Launcher:
         execution = execution_from(obj)
         self._store.put_execution(execution)
         return execution
+
+    async def backfill_slot(
+        self, task: CompiledTask, backfill: Backfill, slot: Slot, name: str
+    ) -> Execution:
+        """POST the execution that runs a slot of the past.
+
+        AlreadyExists means that it was asked for before, by us, by another leader or for another
+        Backfill. A crash right after leaves an execution that the next leader finds and follows.
+        """
+        spec: dict[str, Any] = {
+            "taskRef": {"name": task.name},
+            "type": "Backfill",
+            "scheduledTime": format_instant(slot.nominal),
+            "priority": BACKFILL_PRIORITY,
+            "backfillRef": {"name": backfill.name, "uid": backfill.uid},
+            "writer": self._writer,
+        }
+        arguments = {**slot.arguments, **(backfill.request.arguments or {})}
+        if arguments:
+            spec["arguments"] = arguments
+        if backfill.requested_by:
+            spec["requestedBy"] = orjson.loads(backfill.requested_by)
+        body = _execution(task, name, spec)
+        body["metadata"]["labels"][names.LABEL_BACKFILL] = backfill.name
+        try:
+            obj = await self._api.create(
+                TASK_EXECUTIONS, task.namespace, body, timeout=self.timeout()
+            )
+        except AlreadyExists:
+            obj = await self._api.get(TASK_EXECUTIONS, task.namespace, name)
+        execution = execution_from(obj)
+        self._store.put_execution(execution)
+        return execution
+
+    async def backfill_is_there(self, execution: Execution) -> bool:
+        """Look at the server itself whether the Backfill that asked for a run exists."""
+        assert execution.backfill is not None
+        name, uid = execution.backfill
+        try:
+            obj = await self._api.get(BACKFILLS, execution.namespace, name)
+        except NotFound:
+            return False
+        return bool(obj["metadata"]["uid"] == uid and "deletionTimestamp" not in obj["metadata"])
 
     async def claim_run(self, execution: Execution) -> None:
         """POST the run's Lease. A Lease that exists is ours to take over: whoever holds the shard
@@ -284,16 +333,21 @@ class Launcher:
             spec["arguments"] = dict(slot.arguments)
         if task.requested_by:
             spec["requestedBy"] = {"username": task.requested_by}
-        return {
-            "apiVersion": TASK_EXECUTIONS.api_version,
-            "kind": TASK_EXECUTIONS.kind,
-            "metadata": {
-                "name": name,
-                "labels": labels_for(task.name, name),
-                "ownerReferences": [_task_reference(task.name, task.uid)],
-            },
-            "spec": spec,
-        }
+        return _execution(task, name, spec)
+
+
+def _execution(task: CompiledTask, name: str, spec: dict[str, Any]) -> Obj:
+    """Its owner is the task whatever asked for it: with the task, its runs go."""
+    return {
+        "apiVersion": TASK_EXECUTIONS.api_version,
+        "kind": TASK_EXECUTIONS.kind,
+        "metadata": {
+            "name": name,
+            "labels": labels_for(task.name, name),
+            "ownerReferences": [_task_reference(task.name, task.uid)],
+        },
+        "spec": spec,
+    }
 
 
 def _task_reference(name: str, uid: str) -> dict[str, Any]:

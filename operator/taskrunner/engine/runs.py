@@ -21,6 +21,7 @@ from taskrunner.domain.lifecycle import (
     Stop,
     Suspend,
     Wait,
+    backfill_deleted,
     invalid_arguments,
     next_step,
     without_job,
@@ -92,6 +93,9 @@ class Runs:
         if stop is None:
             if await self._is_held(execution, state, now):
                 return Wait()
+            if await self._is_called_off(execution):
+                await self._finish(execution, backfill_deleted(execution), state)
+                return Wait(now)
             verdict = self._gate.verdict(execution, state, now)
             if isinstance(verdict, Wait):
                 return verdict
@@ -183,6 +187,18 @@ class Runs:
                 execution, waiting_status(execution, ExecutionReason.PAUSED, why)
             )
         return True
+
+    async def _is_called_off(self, execution: Execution) -> bool:
+        """Whether the Backfill that asked for a run was deleted before it started. That it is not
+        in memory proves nothing: the server is asked."""
+        if execution.backfill is None or execution.terminal:
+            return False
+        if execution.attempt > 0 or self._store.has_job(execution):
+            return False
+        backfill = self._store.backfill_of(execution)
+        if backfill is not None and not backfill.deleting:
+            return False
+        return not await self._launcher.backfill_is_there(execution)
 
     def _cannot_start(self, execution: Execution, state: TaskState | None) -> bool:
         """A spec that cannot be followed starts nothing; what has started is followed."""
@@ -345,8 +361,8 @@ def asked_to_stop(execution: Execution) -> Stop | None:
 
 
 def _due(execution: Execution) -> int:
-    """When the run could start at the earliest: one by hand not before somebody asked for it."""
-    return max(execution.due, execution.created) if execution.type == "Manual" else execution.due
+    """When the run could start at the earliest: not before somebody asked for it."""
+    return execution.due if execution.type == "Scheduled" else max(execution.due, execution.created)
 
 
 def _is_wanted(execution: Execution, state: TaskState | None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from taskrunner.domain.backfill_status import Backfill
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
@@ -60,6 +61,8 @@ class Store:
         self.calendars: dict[str, CompiledCalendar | SpecError] = {}
         """By `namespace/name`; the error where a Calendar cannot be followed."""
         self.pauses = Pauses()
+        self.backfills: dict[str, Backfill] = {}
+        """By `namespace/name`."""
         self.jobs: dict[str, Job] = {}
         """The latest attempt's Job, by `namespace/execution`; the owner reference says which
         execution. Those of earlier attempts stay on the server, and are read there."""
@@ -96,6 +99,18 @@ class Store:
         state = self.tasks.pop(key, None)
         if state is not None and state.executions:
             self._orphans[key] = state.executions
+
+    def backfill_of(self, execution: Execution) -> Backfill | None:
+        """The Backfill that asked for a run, if it is there."""
+        if execution.backfill is None:
+            return None
+        name, uid = execution.backfill
+        found = self.backfills.get(f"{execution.namespace}/{name}")
+        return found if found is not None and found.uid == uid else None
+
+    def backfills_of(self, task_key: str) -> list[Backfill]:
+        """The Backfills of a task; there are few in all."""
+        return [each for each in self.backfills.values() if each.task_key == task_key]
 
     def put_execution(self, execution: Execution) -> bool:
         """Note an execution unless a newer version is known; True when it was news."""

@@ -5,6 +5,7 @@ For one term of leadership. Woken by watches and by the agenda, never by polling
 1. Observe: watches have put what they saw into the store and named what changed.
 2. Plan: `Plans` decides the slots that are due and notes when to look again.
 3. Decide: each decision is one POST of a TaskExecution; the name is the slot's lock.
+   Slots of the past that a Backfill asks for are created by `Backfills`, a few at a time.
 4. Claim and launch: `Runs` takes an execution one step further: run Lease, Job.
 5. Follow: Job events come back to the execution; its outcome is recorded.
 6. Report: one patch of the task's status; the watermark goes up in it.
@@ -24,6 +25,7 @@ from typing import Final
 from taskrunner.domain.history import DEAD_LETTERS_KEPT
 from taskrunner.domain.lifecycle import Wait
 from taskrunner.domain.queueing import DEFAULT_PRIORITY
+from taskrunner.engine.backfills import Backfills
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
@@ -41,7 +43,14 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_SECONDS: Final = 0.2
 BACKOFF_MOST_SECONDS: Final = 30.0
-GIVES_WAY_SECONDS: Final = {"run": 0, "task": 1, "follow": 15, "report": 30, "history": 60}
+GIVES_WAY_SECONDS: Final = {
+    "run": 0,
+    "task": 1,
+    "follow": 15,
+    "report": 30,
+    "backfill": 30,
+    "history": 60,
+}
 """How much sooner something else may have been asked for and still goes first. `follow` is a run
 that has started: to record what became of it can wait until those that are due have started."""
 SOONER_PER_POINT: Final = 0.01
@@ -110,6 +119,17 @@ class Cycle:
             self._plans.progress,
             dead_letters=dead_letters,
         )
+        self._backfills = Backfills(
+            api,
+            clock,
+            store,
+            self._launcher,
+            gate,
+            self._timetable,
+            self._plans.progress,
+            self._history.note,
+            report_within=status_interval,
+        )
         self._failures: dict[Key, int] = {}
         self._queue: WorkQueue | None = None
 
@@ -134,6 +154,8 @@ class Cycle:
                 self._gate.begin()
                 for key in list(self._store.tasks):
                     queue.add(Key("task", key))
+                for name in list(self._store.backfills):
+                    queue.add(Key("backfill", name))
                 for execution in list(self._store.executions()):
                     if not execution.terminal:
                         queue.add(Key("run", execution.key))
@@ -208,10 +230,13 @@ class Cycle:
                 await self._handle_run(key)
             case "task":
                 await self._plans.handle(key)
+                self._backfills.look(key.name)
             case "report":
                 await self._handle_report(key)
             case "history":
                 await self._history.handle(key.name)
+            case "backfill":
+                await self._backfills.handle(key)
 
     # --- executions -----------------------------------------------------------------------------
 

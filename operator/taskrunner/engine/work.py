@@ -7,15 +7,15 @@ import heapq
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
-Subject = Literal["run", "task", "report", "history"]
-ORDER: tuple[Subject, ...] = ("run", "task", "report", "history")
+Subject = Literal["run", "task", "report", "backfill", "history"]
+ORDER: tuple[Subject, ...] = ("run", "task", "report", "backfill", "history")
 """What goes first when not everything can go at once: a run that is due, then planning, then
-telling people about it, then cleaning up."""
+telling people about it, then the past, then cleaning up."""
 
 
 class Key(NamedTuple):
-    """What to look at, and with which question: `namespace/name` of a task or of an execution; for
-    history, a namespace."""
+    """What to look at, and with which question: `namespace/name` of a task, of an execution or of
+    a Backfill; for history, a namespace."""
 
     subject: Subject
     name: str

@@ -19,6 +19,8 @@ LABEL_SHARD: Final = f"{GROUP}/shard"
 """On what the fence guards, executions and Jobs: the shard whose holder created it."""
 ANNOTATION_WRITER_EPOCH: Final = f"{GROUP}/writer-epoch"
 """On Jobs, as `spec.writer.epoch` of executions: the epoch in which it was created."""
+LABEL_BACKFILL: Final = f"{GROUP}/backfill"
+"""On a run that a Backfill has asked for: the name of that."""
 LABEL_PAUSED: Final = f"{GROUP}/paused"
 """On a Namespace: no task in it starts runs while the label is there."""
 LABEL_REDRIVEN_BY: Final = f"{GROUP}/redriven-by"
@@ -58,6 +60,7 @@ SCHEDULED_TASK: Final = Resource(
     "ScheduledTask", "scheduledtasks", "scheduledtask", ("stask",), ("taskrunner", "all")
 )
 TASK_EXECUTION: Final = Resource("TaskExecution", "taskexecutions", "taskexecution", ("texec",))
+BACKFILL: Final = Resource("Backfill", "backfills", "backfill", ("tbf",))
 CALENDAR: Final = Resource("Calendar", "calendars", "calendar", ("tcal",))
 SHARD: Final = Resource("Shard", "shards", "shard", ("tshard",))
 

@@ -12,9 +12,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from taskrunner.api.v1alpha1.backfill import Backfill
 from taskrunner.api.v1alpha1.calendar import Calendar
 from taskrunner.api.v1alpha1.common import NotBuilt, Wire
-from taskrunner.api.v1alpha1.names import API_VERSION, CALENDAR, SCHEDULED_TASK, TASK_EXECUTION
+from taskrunner.api.v1alpha1.names import (
+    API_VERSION,
+    BACKFILL,
+    CALENDAR,
+    SCHEDULED_TASK,
+    TASK_EXECUTION,
+)
 from taskrunner.api.v1alpha1.scheduled_task import ScheduledTask
 from taskrunner.api.v1alpha1.task_execution import TaskExecution
 from taskrunner.errors import Problem, SpecError
@@ -38,6 +45,11 @@ def parse_task_execution(obj: Mapping[str, Any]) -> TaskExecution:
 def parse_calendar(obj: Mapping[str, Any]) -> Calendar:
     """A Calendar as the API server or a YAML file gives it. Raises SpecError."""
     return _parse(Calendar, CALENDAR.kind, obj)
+
+
+def parse_backfill(obj: Mapping[str, Any]) -> Backfill:
+    """A Backfill as the API server or a YAML file gives it. Raises SpecError."""
+    return _parse(Backfill, BACKFILL.kind, obj)
 
 
 def _parse(model: type[M], kind: str, obj: Mapping[str, Any]) -> M:

@@ -60,6 +60,8 @@ class ExecutionReason(StrEnum):
 
     # Cancelled
     TASK_DELETED = "TaskDeleted"
+    BACKFILL_DELETED = "BackfillDeleted"
+    """The Backfill that asked for it was deleted before it started."""
     STOPPED = "Stopped"
     REPLACED = "Replaced"
 
@@ -97,6 +99,45 @@ class ExecutionConditionType(StrEnum):
 
     COMPLETE = "Complete"
     FAILED = "Failed"
+
+
+class BackfillConditionType(StrEnum):
+    """The conditions of a Backfill. Reconciling and Stalled are those of kstatus:
+    https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md"""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    COMPLETE = "Complete"
+
+
+class BackfillReason(StrEnum):
+    """Why a condition of a Backfill holds or does not."""
+
+    IN_PROGRESS = "InProgress"
+    WAITING = "Waiting"
+    DONE = "Done"
+    NOTHING_TO_RUN = "NothingToRun"
+    TASK_NOT_FOUND = "TaskNotFound"
+    TASK_REPLACED = "TaskReplaced"
+    INVALID_SPEC = "InvalidSpec"
+    NO_SCHEDULE = "NoSchedule"
+    TOO_MANY_SLOTS = "TooManySlots"
+    PLAN_CHANGED = "PlanChanged"
+
+
+class LeftOutReason(StrEnum):
+    """Why nothing is run of a part of a backfill's range."""
+
+    NOT_DECIDED = "NotDecided"
+    """The schedule has yet to decide these slots."""
+    BEFORE_TASK = "BeforeTask"
+    PLAN_CHANGED = "PlanChanged"
+    FORGOTTEN = "Forgotten"
+    """More was missed since than a task remembers."""
+    AMBIGUOUS = "Ambiguous"
+    """Some of these slots were missed, but not which."""
+    OTHER_BACKFILL = "OtherBackfill"
 
 
 class TaskReason(StrEnum):

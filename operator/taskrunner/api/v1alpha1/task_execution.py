@@ -120,6 +120,13 @@ class Writer(SpecModel):
     )
 
 
+class BackfillRef(SpecModel):
+    """The Backfill that asked for the run. It need not be there any more."""
+
+    name: str = Field(max_length=253, description="Its name.", examples=["november"])
+    uid: str = Field(max_length=64, description="Its uid.", examples=["4f0e…"])
+
+
 def _unchanged(field: str) -> Rule:
     return Rule(
         f"has(self.{field}) == has(oldSelf.{field}) && "
@@ -145,6 +152,7 @@ class TaskExecutionSpec(SpecModel):
                 "arguments",
                 "timeoutSeconds",
                 "redriveOf",
+                "backfillRef",
                 "requestedBy",
                 "writer",
             )
@@ -167,13 +175,19 @@ class TaskExecutionSpec(SpecModel):
             "decision",
             "FieldValueForbidden",
         ),
+        Rule(
+            "(self.type == 'Backfill') == has(self.backfillRef)",
+            "backfillRef belongs to type Backfill, which is for the operator; create a Backfill to"
+            " run slots of the past",
+            "backfillRef",
+        ),
     )
 
     task_ref: TaskRef = Field(
         description="The task to run, in the same namespace.",
         examples=[{"name": "nightly-regression"}],
     )
-    type: Annotated[ExecutionType, NotBuilt("Event", "Chained", "Backfill", "Redrive")] = Field(
+    type: Annotated[ExecutionType, NotBuilt("Event", "Chained", "Redrive")] = Field(
         "Manual",
         description="What asked for the run. Write Manual, or nothing, to run a task by hand; the"
         " other types belong to the operator. Default: Manual.",
@@ -237,6 +251,11 @@ class TaskExecutionSpec(SpecModel):
         " redrive` and `taskrunner retry` write it.",
         examples=["nightly-regression-1767225600"],
     )
+    backfill_ref: BackfillRef | None = Field(
+        None,
+        description="The Backfill that asked for the run. Set by the operator.",
+        examples=[{"name": "november", "uid": "4f0e…"}],
+    )
     stop: Literal["Graceful", "Immediate"] | None = Field(
         None,
         description="Stop the run whatever it is doing, and do not retry it: Graceful lets pods end"
@@ -259,6 +278,13 @@ class TaskExecutionSpec(SpecModel):
                     )
         elif self.decision is not None:
             yield Problem("decision", "", "Only the operator sets it.", "Remove the field.")
+        if (self.type == "Backfill") != (self.backfill_ref is not None):
+            yield Problem(
+                "backfillRef",
+                "",
+                "It belongs to type Backfill, which is for the operator.",
+                "Create a Backfill to run slots of the past.",
+            )
 
 
 class Attempt(StatusModel):
