@@ -18,6 +18,8 @@ from generators import (
     chart_crds,
     chart_fence,
     crds,
+    dashboard,
+    metrics_reference,
     values_reference,
 )
 
@@ -37,6 +39,8 @@ GENERATORS: tuple[Generator, ...] = (
     Generator("helm/taskrunner/files/crds/*.yaml", chart_crds.generate),
     Generator("helm/taskrunner/files/fence.yaml", chart_fence.generate),
     Generator("docs/reference/api.md", api_reference.generate),
+    Generator("helm/taskrunner/files/monitoring/*.json", dashboard.generate),
+    Generator("docs/reference/metrics.md", metrics_reference.generate),
     Generator("docs/reference/values.md", values_reference.generate),
     Generator("gitops/argocd/argocd-cm.yaml", argocd.generate),
 )

@@ -45,6 +45,17 @@ EVERYTHING: Json = {
     "image": {"repository": "images.example/taskrunner", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
     "identity": {"stamp": "webhook"},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
+    },
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"monitoring": "yes"}}}],
+    },
+    "flowSchema": {"enabled": True},
+    "priorityClass": {"create": True},
     "operator": PODS,
     "webhook": PODS,
 }

@@ -91,6 +91,11 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* It is cluster-wide, so it carries the namespace. */}}
+{{- define "taskrunner.priorityClass" -}}
+{{ include "taskrunner.fullname" . }}-{{ .Release.Namespace }}
+{{- end }}
+
 {{/* What the `restricted` Pod Security Standard asks for, and a read-only root besides. The image
      names a numeric user; none is given here, because some clusters choose one themselves. */}}
 {{- define "taskrunner.podSecurityContext" -}}
@@ -130,8 +135,10 @@ tolerations: {{- toYaml . | nindent 0 }}
 {{- with $of.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $of.priorityClassName }}
-priorityClassName: {{ . }}
+{{- if $of.priorityClassName }}
+priorityClassName: {{ $of.priorityClassName }}
+{{- else if .root.Values.priorityClass.create }}
+priorityClassName: {{ include "taskrunner.priorityClass" .root }}
 {{- end }}
 {{- end }}
 
