@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import sys
 import time
+from pathlib import Path
 
 from fence_attack.attack import Attack, Plan
+from fence_attack.report import report
 from testbed import Cluster, ClusterSpec
 
 
@@ -18,6 +20,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of breaking each thing")
     parser.add_argument("--lanes", type=int, default=8, help="shards side by side")
     parser.add_argument("--settle", type=float, default=2.0, help="seconds to settle")
+    parser.add_argument("--report", type=Path, default=None, help="also write a report here")
     options = parser.parse_args()
     plan = Plan(
         options.idle, options.burst, options.rounds, options.lanes, settle_seconds=options.settle
@@ -28,7 +31,10 @@ def main() -> None:
         asyncio.run(attack.run())
     tallies = attack.tallies.values()
     total = sum(tally.take_overs for tally in tallies)
-    print(f"in all {total} take-overs in {time.monotonic() - started:.0f} s")
+    took = time.monotonic() - started
+    print(f"in all {total} take-overs in {took:.0f} s")
+    if options.report is not None:
+        options.report.write_text(report(attack.tallies, sys.argv[1:], took))
     for tally in tallies:
         for problem in tally.problems:
             print(f"  {problem}")
