@@ -92,3 +92,7 @@ class Transient(ApiError):
 
 class TermOver(TaskrunnerError):
     """This replica's turn of acting for a shard has ended."""
+
+
+class OtherNumber(TermOver):
+    """The namespaces are divided into another number of shards than this replica is set to."""

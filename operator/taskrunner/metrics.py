@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -117,7 +118,10 @@ class Metrics:
         )
         self.tasks = Gauge("taskrunner_tasks", "ScheduledTasks known.", registry=self.registry)
         self.agenda = Gauge(
-            "taskrunner_agenda_entries", "Instants being waited for.", registry=self.registry
+            "taskrunner_agenda_entries",
+            "Instants being waited for.",
+            ["shard"],
+            registry=self.registry,
         )
         self.queue_wait = Histogram(
             "taskrunner_queue_wait_seconds",
@@ -130,22 +134,53 @@ class Metrics:
             "taskrunner_executions_active",
             "Executions that have a place: from their start to their end.",
             registry=self.registry,
+            ["shard"],
         )
         self.in_line = Gauge(
             "taskrunner_executions_waiting",
             "Executions that wait for a place (phase Queued).",
             registry=self.registry,
+            ["shard"],
         )
         self.queue_depth = Gauge(
             "taskrunner_work_queue_depth",
             "Objects waiting to be handled.",
             registry=self.registry,
+            ["shard"],
         )
 
+        self._of_shards: dict[str, Metrics] = {}
+
+    def of_shard(self, shard: str) -> Metrics:
+        """The same metrics for one shard: its own of those that tell shards apart, and a longest
+        start lag of its own."""
+        found = self._of_shards.get(shard)
+        if found is None:
+            found = self._of_shards[shard] = copy(self)
+            found.start_lag = self.start_lag.beside()
+            found.agenda = self.agenda.labels(shard)
+            found.places_held = self.places_held.labels(shard)
+            found.in_line = self.in_line.labels(shard)
+            found.queue_depth = self.queue_depth.labels(shard)
+        return found
+
+    def rest(self) -> None:
+        """The shard that these are for is not acted for any more."""
+        for gauge in (self.agenda, self.places_held, self.in_line, self.queue_depth):
+            gauge.set_function(_nothing)
     def observe_call(self, verb: str, resource: str, code: int, seconds: float) -> None:
         """Count one call to the API server; the client calls it after each answer."""
-        self.api_calls.labels(verb, resource, str(code)).inc()
-        self.api_seconds.labels(verb).observe(seconds)
+        found = self._calls.get((verb, resource, code))
+        if found is None:
+            # To look them up each time costs a tenth of a call.
+            found = self.api_calls.labels(verb, resource, str(code)), self.api_seconds.labels(verb)
+            self._calls[verb, resource, code] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+
+def _nothing() -> float:
+    return 0.0
 
 
 class Lag:
@@ -156,6 +191,10 @@ class Lag:
         self._longest: float | None = None
 
     def observe(self, seconds: float) -> None:
+    def beside(self) -> Lag:
+        """One with a longest of its own over the same histogram."""
+        return Lag(self._histogram)
+
         """Note one start."""
         self._histogram.observe(seconds)
         self._longest = max(self._longest or 0.0, seconds)

@@ -47,6 +47,13 @@ class Settings(BaseModel):
         10, ge=2, le=200, description="Give up leading when renewing has failed for so long."
     )
     retry_period: float = Field(2, ge=0.2, le=60, description="Time between two tries to renew.")
+    shards: int = Field(
+        1,
+        ge=1,
+        le=32,
+        description="Into how many parts the namespaces are divided; the replicas share them out."
+        " With 1, one replica acts and the others stand by.",
+    )
     fence_required: bool = Field(
         True,
         description="Begin no term while the API server does not refuse the writes of ended ones.",

@@ -1,7 +1,7 @@
 """The composition root: everything is made and wired here, and nowhere else.
 
 One process is one replica. Each keeps its memory up to date all the time; the one that holds the
-Lease acts on it.
+Lease of a shard acts on it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import kopf
 
 from taskrunner.api.v1alpha1 import names
 from taskrunner.api.v1alpha1.names import shard_object
+from taskrunner.app.agreement import Agreement
+from taskrunner.app.balance import Balancer
 from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
+from taskrunner.app.shared_refresh import SharedRefresh
 from taskrunner.app.task_metrics import TaskMetrics
+from taskrunner.domain.election import Durations
 from taskrunner.domain.queueing import share
 from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
@@ -36,6 +40,7 @@ from taskrunner.kube.config import Connection
 from taskrunner.kube.events import EventRecorder
 from taskrunner.kube.probes import serve_probes
 from taskrunner.kube.reflector import Reflector
+from taskrunner.kube.roster import Roster
 from taskrunner.kube.sessions import open_session
 from taskrunner.metrics import Metrics
 from taskrunner.ports import (
@@ -56,7 +61,6 @@ from taskrunner.settings import Settings
 
 log = logging.getLogger(__name__)
 
-SHARD: Final = "0"
 LOOP_STALLED_SECONDS: Final = 30.0
 _BEAT_SECONDS: Final = 1.0
 _OURS: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
@@ -70,15 +74,16 @@ class Operator:
         self._connection = connection
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self._memory = Partition(1)
+        self._memory = Partition(settings.shards)
         self._client = ApiClient(
             connection,
             self._clock,
             pool=settings.parallel_writes,
             observe=self._metrics.observe_call,
         )
-        # The Lease is renewed over connections of its own: it must not wait behind a burst.
-        self._lease_client = ApiClient(connection, self._clock, pool=2)
+        # Leases are renewed over connections of their own: they must not wait behind a burst.
+        pool = 2 if settings.shards == 1 else 4
+        self._lease_client = ApiClient(connection, self._clock, pool=pool)
         self._events = EventRecorder(self._client, self._clock, instance=settings.identity)
         self._task_sink = self._memory.sink(TaskSink)
         self._calendar_sink = self._memory.sink(CalendarSink)
@@ -112,25 +117,30 @@ class Operator:
             self._clock,
             namespace=settings.watch_namespace,
         )
-        lease = shard_object(SHARD)
+        lease = shard_object("0")
         self._clocks = ClockGuard(
             self._clock,
             self._lease_client.skew,
             lambda: self._lease_client.get(LEASES, settings.namespace, lease),
         )
-        self._holder = ShardHolder(
-            SHARD,
-            settings,
-            self._clock,
-            self._client,
-            self._lease_client,
-            self._events,
-            self._metrics,
-            self._clocks,
-            refresh=self._refresh,
-            work=self._cycle,
-            tasks=lambda shard: len(self._memory.stores[int(shard)].tasks),
-        )
+        refresh = SharedRefresh(self._refresh)
+        self._holders = [
+            ShardHolder(
+                str(number),
+                settings,
+                self._clock,
+                self._client,
+                self._lease_client,
+                self._events,
+                self._metrics,
+                self._clocks,
+                refresh=refresh,
+                work=self._cycle,
+                tasks=lambda shard: len(self._memory.stores[int(shard)].tasks),
+            )
+            for number in range(settings.shards)
+        ]
+        self._agreement = Agreement(settings, self._clock, self._client, self._lease_client)
         self._metrics.clock_skew.set_function(lambda: self._lease_client.server_skew() or 0.0)
         self._metrics.clock_trusted.set_function(lambda: float(not self._clocks.problem))
         self._metrics.tasks.set_function(lambda: self._memory.tasks)
@@ -183,14 +193,37 @@ class Operator:
                 group.create_task(notices.run())
             group.create_task(self._watcher.run(self._stale.set))
             group.create_task(self._comparing())
-            log.info(
-                "in sync: %d tasks; waiting for the Lease %s/%s",
-                self._memory.tasks,
-                self._settings.namespace,
-                self._holder.name,
-            )
             group.create_task(self._clocks.run())
-            group.create_task(self._holder.run())
+            group.create_task(self._take_part())
+
+    async def _take_part(self) -> None:
+        """Hold the shard, or a share of the shards, until cancelled."""
+        settings, tasks = self._settings, self._memory.tasks
+        if settings.shards > 1:
+            log.info("in sync: %d tasks; taking a share of %d shards", tasks, settings.shards)
+            durations = Durations(settings.lock_ttl, settings.renew_deadline, settings.retry_period)
+            roster = Roster(
+                self._lease_client,
+                self._clock,
+                settings.namespace,
+                settings.identity,
+                settings.shards,
+                durations,
+            )
+            await Balancer(
+                settings.identity,
+                self._holders,
+                roster,
+                self._agreement,
+                self._clocks,
+                self._clock,
+            ).run()
+        (holder,) = self._holders
+        name = holder.name
+        log.info("in sync: %d tasks; waiting for the Lease %s/%s", tasks, settings.namespace, name)
+        while True:
+            await self._agreement.reach()
+            await holder.run()
 
     def _cycle(self, shard: str, turn: Turn, api: Api) -> Cycle:
         """What is done in one term of holding a shard."""
@@ -204,7 +237,11 @@ class Operator:
             shard=shard,
             parallel=self._settings.parallel_writes,
             status_interval=self._settings.status_interval,
-            most_active=share(self._settings.max_concurrent_executions or None, 0, 1),
+            most_active=share(
+                self._settings.max_concurrent_executions or None,
+                int(shard),
+                self._settings.shards,
+            ),
             default_retries=self._settings.default_retry_count,
             dead_letters=self._settings.dead_letter_limit,
         )
@@ -255,7 +292,11 @@ class Operator:
         return ""
 
     def _ready(self) -> str:
-        return self._holder.problem if self._synced else "The caches are not in sync yet."
+        """In sync, and free to act for each shard that is held. A replica that holds none, or waits
+        for another number of shards to be changed, is ready: a roll-out goes on."""
+        if not self._synced:
+            return "The caches are not in sync yet."
+        return " ".join(dict.fromkeys(h.problem for h in self._holders if h.problem))
 
     def _reflector(
         self,

@@ -8,15 +8,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from taskrunner.domain.election import Durations
+from taskrunner.domain.election import Durations, Sighting
 from taskrunner.domain.fence import Finding, Writer
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.shard_status import Figures, shard_status
+from taskrunner.domain.sharding import LABEL, SHARD
 from taskrunner.engine.fence import Fence, Turn
 from taskrunner.engine.signing import signing
-from taskrunner.errors import ApiError, Fenced, TermOver
+from taskrunner.errors import ApiError, Fenced, OtherNumber, TermOver
 from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock_guard import ClockGuard
+from taskrunner.kube.creations import Creations
 from taskrunner.kube.election import Elector, Term
 from taskrunner.metrics import Metrics
 from taskrunner.ports import SHARDS, Api, Clock, Events, Obj
@@ -65,6 +67,8 @@ class ShardHolder:
         self._client = client
         self._events = events
         self._metrics = metrics
+        self._mine = metrics.of_shard(shard)
+        self._creations = Creations(clock)
         self._clocks = clocks
         self._refresh = refresh
         self._work = work
@@ -74,7 +78,7 @@ class ShardHolder:
             clock,
             namespace=settings.namespace,
             shard=shard,
-            shards=1,
+            shards=settings.shards,
             probe_namespace=settings.watch_namespace or settings.namespace,
             settle_seconds=settings.fence_settle_seconds,
         )
@@ -85,7 +89,10 @@ class ShardHolder:
             self._fence.name,
             settings.identity,
             Durations(settings.lock_ttl, settings.renew_deadline, settings.retry_period),
+            # One by itself needs not be found among others.
+            labels={LABEL: SHARD} if settings.shards > 1 else None,
         )
+        self._other_number = False
         self._finding: Finding | None = None
         self._status: Obj = {}
 
@@ -95,6 +102,16 @@ class ShardHolder:
         return self._fence.name
 
     @property
+    def holds(self) -> bool:
+        """Whether this replica holds the Lease."""
+        return self._elector.term is not None
+
+    def note(self, seen: Sighting | None) -> None:
+        """What has been seen of the Lease already. Only while this does not run."""
+        if seen is not None:
+            self._elector.note(seen)
+
+    @property
     def problem(self) -> str:
         """Why this replica, although it holds the Lease, does not act; empty when it does."""
         if self._elector.term is None or self._finding is None:
@@ -102,10 +119,13 @@ class ShardHolder:
         return "" if self._finding.standing in ("Active", "Unknown") else self._finding.message
 
     async def run(self) -> None:
-        """Stand for election until cancelled."""
+        """Stand for election until cancelled; returns when another number of shards is in force."""
+        self._other_number = False
         while True:
             await self._clocks.until(trusted=True)
             await self._elector.run(self._lead)
+            if self._other_number:
+                return
             # The term was given up: let another replica try first.
             await self._clock.sleep(2 * self._settings.retry_period)
 
@@ -130,6 +150,7 @@ class ShardHolder:
             log.info("in sync at %s, %.1f s after the Lease; acting", self._now(), took)
             await self._act(turn, started)
         except TermOver as over:
+            self._other_number = isinstance(over, OtherNumber)
             why = self._clocks.problem or str(over)
             log.warning("shard %s: %s Giving the Lease up.", self._shard, why)
             if self._clocks.problem and self._fence.shard_object:
@@ -141,10 +162,11 @@ class ShardHolder:
         finally:
             log.info("no longer leading shard %s", self._shard)
             self._metrics.leading.labels(self._shard).set(0)
+            self._mine.rest()
             with suppress(KeyError):
                 self._metrics.fenced.remove(self._shard)
             # Before it has settled, something of an earlier epoch may be under way.
-            if turn is not None and settled and self._client.all_created():
+            if turn is not None and settled and self._creations.all_answered():
                 await self._fence.release(turn)
 
     def _bounded(self, term: Term) -> Term:
@@ -158,7 +180,8 @@ class ShardHolder:
 
     async def _act(self, turn: Turn, started: float) -> None:
         refusals: asyncio.Queue[Fenced] = asyncio.Queue()
-        api = signing(self._client, Writer(self._shard, turn.text), refusals.put_nowait)
+        api = self._creations.counting(self._client)
+        api = signing(api, Writer(self._shard, turn.text), refusals.put_nowait)
         work = self._work(self._shard, turn, api)
         self._metrics.leading.labels(self._shard).set(1)
         over: TermOver | None = None
@@ -214,7 +237,7 @@ class ShardHolder:
         """Keep the Shard's status, and look at the fence from time to time. Best effort."""
         acting = self._clock.now()
         while True:
-            longest = self._metrics.start_lag.take_longest()
+            longest = self._mine.start_lag.take_longest()
             figures = Figures(
                 holder=turn.identity,
                 acquired=started,
@@ -235,7 +258,11 @@ class ShardHolder:
                     )
                     self._status = status
                 await self._clock.sleep(INSPECT_SECONDS)
-                self._found(await self._fence.inspect(turn))
+                finding = await self._fence.inspect(turn)
+                self._found(finding)
+                if finding.standing != "Active" and not await self._fence.is_ours(turn):
+                    # Without a write that is refused, nobody would notice.
+                    raise TermOver("Somebody else has the shard, or has deleted it.")
             except ApiError as error:
                 log.info("shard %s: its status is not written: %s", self._shard, error)
                 await self._clock.sleep(INSPECT_SECONDS)

@@ -105,6 +105,14 @@ def sight(before: Sighting | None, record: Record | None, now: float) -> Sightin
     return Sighting(record, now, before.last if record is None else None)
 
 
+def holder_of(seen: Sighting, now: float, durations: Durations) -> str:
+    """Who holds a Lease that is there; empty when it was released or has run out."""
+    record = seen.record
+    if record is None or now >= seen.since + (record.duration or durations.lease):
+        return ""
+    return record.holder
+
+
 @dataclass(frozen=True, slots=True)
 class Acquire:
     """Write a record with us as holder."""

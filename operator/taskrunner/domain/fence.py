@@ -49,6 +49,25 @@ def raised(present: Mapping[str, Any] | None, identity: str, at_least: int, shar
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Into how many shards the namespaces are divided, as Shard 0 says."""
+
+    shards: int
+    closing: int = 0
+    """Shards below this one may have epochs from before the number changed: nobody may begin."""
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> Number:
+        """What the spec of Shard 0 says."""
+        return cls(int(spec["shards"]), int(spec.get("closing") or 0))
+
+    @property
+    def leases(self) -> int:
+        """Shards below this one may have holders."""
+        return max(self.shards, self.closing)
+
+
 def follows_release(present: Mapping[str, Any] | None) -> bool:
     """Whether nothing of the epoch before can be under way any more, so that there is nothing to
     wait for. That of a Shard which is not there, nobody knows."""

@@ -10,10 +10,26 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 
+from taskrunner.api.v1alpha1.names import GROUP
 from taskrunner.domain.hashing import stable_hash
 
 MOST_SHARDS: Final = 32
 NOBODY: Final = ""
+
+LABEL: Final = f"{GROUP}/election"
+"""On Leases in the operator's namespace, where there are several shards."""
+SHARD: Final = "shard"
+"""Value of the label on the Lease of a shard."""
+REPLICA: Final = "replica"
+"""Value of the label on the Lease with which a replica says that it is there."""
+LABEL_SHARDS: Final = f"{GROUP}/shards"
+"""On the Lease of a replica: into how many shards it divides the namespaces. In a roll-out, one of
+another number must not be taken for somebody who takes a share."""
+
+
+def replica_lease(identity: str) -> str:
+    """Name of a replica's own Lease; an identity may have characters that names may not."""
+    return f"taskrunner-replica-{stable_hash(identity):016x}"
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ slipped in before the fence settled is in the list; what comes later is refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,7 @@ from taskrunner.domain.fence import (
     raised,
     signed,
 )
+from taskrunner.engine.numbers import FIRST, Numbers
 from taskrunner.errors import (
     AlreadyExists,
     ApiError,
@@ -81,6 +82,7 @@ class Fence:
         self._namespace = namespace
         self._shard = shard
         self._shards = shards
+        self._numbers = Numbers(api, namespace, shards)
         self.name = shard_object(shard)
         self._last = 0
         """The last number that this process has tried to take."""
@@ -89,20 +91,35 @@ class Fence:
         self._probe_namespace = probe_namespace
         self._settle_seconds = settle_seconds
 
-    async def raise_epoch(self, term: Term) -> Turn:
-        """Shut out everybody else. Raises TermOver when the Lease runs out before it is done.
+    async def raise_epoch(
+        self,
+        term: Term,
+        *,
+        may: Callable[[Obj | None], Awaitable[bool]] | None = None,
+        closing: int = 0,
+    ) -> Turn:
+        """Shut out everybody else. Raises TermOver when the Lease runs out before it is done, and
+        OtherNumber when another number of shards is in force.
 
         A process that is stopped right here and goes on after another has raised the epoch meets a
         Conflict, reads again, and finds that its Lease is over. A crash leaves an epoch whose
         holder does nothing; the next one raises it further.
+
+        `may` and `closing` are for a change of the number of shards: asked instead of the number in
+        force, between reading the Shard and writing it; and what to write as `spec.closing`.
         """
         said = ""
         while True:
             limit = self._limit(term)
             try:
                 present = await self._read()
+                if not await (may or self._may_begin)(present):
+                    await self._clock.sleep(PAUSE_SECONDS)
+                    continue
                 before = present["spec"] if present else None
                 spec = raised(before, term.identity, self._at_least(term), self._shards)
+                if closing:
+                    spec["closing"] = closing
                 self._last = int(spec["number"])
                 await self._write(present, spec, limit)
             except (AlreadyExists, Conflict):
@@ -187,7 +204,31 @@ class Fence:
         except ApiError as error:
             log.info("Shard %s: not marked as released: %s", self.name, error)
 
+    async def close(self, turn: Turn) -> None:
+        """Take `spec.closing` away. Raises TermOver when somebody else has raised the epoch, or the
+        Lease runs out. A crash before leaves it to whoever takes the Lease next."""
+        while True:
+            limit = self._limit(turn)
+            try:
+                present = await self._read()
+                if present is None or present["spec"]["epoch"] != turn.text:
+                    raise TermOver("Somebody else has raised the shard's epoch.")
+                spec = {k: v for k, v in present["spec"].items() if k != "closing"}
+                await self._write(present, spec, limit)
+            except Conflict:
+                continue
+            except ApiError as error:
+                log.info("Shard %s: closing is not taken away: %s", self.name, error)
+                await self._clock.sleep(PAUSE_SECONDS)
+            else:
+                return
+
     # --- how ------------------------------------------------------------------------------------
+
+    async def _may_begin(self, present: Obj | None) -> bool:
+        if self._shards == 1 and self._shard != FIRST:
+            return True  # Not one of several, but one by itself.
+        return await self._numbers.agree(self._shard, present)
 
     def _at_least(self, term: Term) -> int:
         return max(term.epoch, self._last) + 1

@@ -78,7 +78,7 @@ class Cycle:
     ) -> None:
         self._clock = clock
         self._store = store
-        self._metrics = metrics
+        self._metrics = metrics = metrics.of_shard(shard)
         self._parallel = parallel
         self._api = api
         self._warm: Callable[[int], object] = lambda calls: None

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from taskrunner.domain.election import (
@@ -85,6 +85,8 @@ Work = Callable[[Term], Awaitable[None]]
 class Elector:
     """One candidate for one Lease.
 
+    `labels` are put on the Lease when it is written.
+
     Give it a client of its own (`ApiClient(…, pool=2)`), or a burst of writes delays renewals.
     `on_overrun` is called when work goes on although the Lease is about to expire elsewhere; it
     ends the process, because two at work are worse than none.
@@ -99,12 +101,14 @@ class Elector:
         identity: str,
         durations: Durations | None = None,
         *,
+        labels: Mapping[str, str] | None = None,
         on_overrun: Callable[[], None] | None = None,
     ) -> None:
         self._api = api
         self._clock = clock
         self._namespace = namespace
         self._name = lease_name
+        self._labels = dict(labels or {})
         self._identity = identity
         self._durations = durations or Durations()
         self._on_overrun = on_overrun or _exit
@@ -118,6 +122,11 @@ class Elector:
     def holder(self) -> str:
         """Who held the Lease when it was last seen; empty when nobody did."""
         return self._seen.record.holder if self._seen and self._seen.record else ""
+
+    def note(self, seen: Sighting) -> None:
+        """What this process has seen of the Lease already: a holder that has died is not given all
+        its time once more. Only while this does not run."""
+        self._seen = seen
 
     async def run(self, on_started: Work) -> None:
         """Campaign, and run `on_started` in each term won.
@@ -277,14 +286,17 @@ class Elector:
         """Create the Lease or replace the one that was read (its version and uid are the
         preconditions). Raises ApiErrors."""
         if self._lease:
-            call = self._api.replace(
-                LEASES, self._namespace, self._name, {**self._lease, "spec": spec}, timeout=seconds
-            )
+            body = {**self._lease, "spec": spec}
+            if self._labels:
+                meta = self._lease["metadata"]
+                body["metadata"] = {**meta, "labels": (meta.get("labels") or {}) | self._labels}
+            call = self._api.replace(LEASES, self._namespace, self._name, body, timeout=seconds)
         else:
+            meta = {"name": self._name, "namespace": self._namespace}
             body = {
                 "apiVersion": LEASES.api_version,
                 "kind": LEASES.kind,
-                "metadata": {"name": self._name, "namespace": self._namespace},
+                "metadata": meta | ({"labels": self._labels} if self._labels else {}),
                 "spec": spec,
             }
             call = self._api.create(LEASES, self._namespace, body, timeout=seconds)

@@ -56,6 +56,14 @@ class ShardSpec(SpecModel):
         description="Into how many shards the namespaces were divided when the epoch began.",
         examples=[1],
     )
+    closing: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="On Shard 0 while the number of shards changes: shards below this number may"
+        " still have epochs from before. Nobody begins a term meanwhile.",
+        examples=[4],
+    )
     released: bool = Field(
         description="The holder has ended its term and had an answer to everything that it wrote:"
         " nothing of this epoch is under way any more.",
