@@ -21,6 +21,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._calls: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         Gauge(
             "taskrunner_build_info",
             "1; the labels tell the version of the program and of its time zone database.",
@@ -133,22 +134,21 @@ class Metrics:
         self.places_held = Gauge(
             "taskrunner_executions_active",
             "Executions that have a place: from their start to their end.",
-            registry=self.registry,
             ["shard"],
+            registry=self.registry,
         )
         self.in_line = Gauge(
             "taskrunner_executions_waiting",
             "Executions that wait for a place (phase Queued).",
-            registry=self.registry,
             ["shard"],
+            registry=self.registry,
         )
         self.queue_depth = Gauge(
             "taskrunner_work_queue_depth",
             "Objects waiting to be handled.",
-            registry=self.registry,
             ["shard"],
+            registry=self.registry,
         )
-
         self._of_shards: dict[str, Metrics] = {}
 
     def of_shard(self, shard: str) -> Metrics:
@@ -168,6 +168,7 @@ class Metrics:
         """The shard that these are for is not acted for any more."""
         for gauge in (self.agenda, self.places_held, self.in_line, self.queue_depth):
             gauge.set_function(_nothing)
+
     def observe_call(self, verb: str, resource: str, code: int, seconds: float) -> None:
         """Count one call to the API server; the client calls it after each answer."""
         found = self._calls.get((verb, resource, code))
@@ -190,11 +191,11 @@ class Lag:
         self._histogram = histogram
         self._longest: float | None = None
 
-    def observe(self, seconds: float) -> None:
     def beside(self) -> Lag:
         """One with a longest of its own over the same histogram."""
         return Lag(self._histogram)
 
+    def observe(self, seconds: float) -> None:
         """Note one start."""
         self._histogram.observe(seconds)
         self._longest = max(self._longest or 0.0, seconds)
