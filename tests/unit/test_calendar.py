@@ -26,7 +26,7 @@ from taskrunner.domain.calendar_days import (
     weekday_of,
 )
 from taskrunner.domain.timeline import IntervalTimeline, once
-from taskrunner.domain.zones import load_zone
+from taskrunner.domain.zones import LATEST, load_zone
 from taskrunner.errors import SpecError
 from unit.planning import at, calendar, utc
 
@@ -327,3 +327,12 @@ def test_the_content_changes_with_what_matters_only() -> None:
     two = calendar("c", displayName="After", exclude={"dates": ["2026-12-24"]})
     other = calendar("c", exclude={"dates": ["2026-12-25"]})
     assert one.content == two.content != other.content
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Santiago"])
+def test_a_calendar_answers_up_to_the_end_of_the_years_that_are_planned(zone: str) -> None:
+    weekdays = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+    for windows in ([], [{"name": "w", "cron": "*/30 * * * *", "durationSeconds": 60}]):
+        made = calendar("c", timeZone=zone, exclude={"weekdays": weekdays, "windows": windows})
+        for hours in range(-24 * 8, 24 * 8, 5):
+            made.excludes(LATEST + hours * 3600)

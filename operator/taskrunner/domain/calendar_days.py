@@ -40,6 +40,8 @@ def day_start(zone: Zone, day: int) -> int:
 
 def instant_at(zone: Zone, local: int) -> int:
     """The instant at which the wall clock first shows `local`, or the end of the gap it lies in."""
+    if local >= zone.starts[-1] - _FAR:
+        return local - zone.offsets[-1]  # the end of the years that are planned
     index = max(zone.segment(local), 0)
     if zone.starts[index] + _FAR <= local < zone.starts[index + 1] - _FAR:
         return local - zone.offsets[index]  # far from any change of the clock

@@ -17,7 +17,7 @@ from taskrunner.domain.instants import format_instant
 from taskrunner.domain.missed import MESSAGES, ON_TIME_SECONDS, Undecided, undecided
 from taskrunner.domain.overlap import Overlap, overlap
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot
-from taskrunner.domain.runs import runs_after
+from taskrunner.domain.runs import next_run
 
 _CONCURRENT: Final = (
     "Another run of the task was active, concurrencyPolicy is Forbid and catchUp.policy is None."
@@ -138,9 +138,9 @@ def decide(task: CompiledTask, seen: Seen, now: int) -> Decisions:
     start = list(found.start)
     wake = None if found.next is None else found.next.due
     if not start and all(_continues(seen.streak, r.reason) for r in records):
-        held = next(runs_after(task, now), None) if records and _planned(records) else None
+        held = next_run(task, now) if records and _planned(records) else None
         if held is not None:
-            return Decisions((), seen.watermark, held.due)
+            return Decisions((), seen.watermark, held)
     if rule is Overlap.SKIP:
         records += _skipped(start, ExecutionReason.CONCURRENT_RUN, _CONCURRENT)
         return Decisions(_joined(records, seen.streak), found.watermark, wake, found.completed)

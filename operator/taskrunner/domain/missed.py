@@ -17,7 +17,7 @@ from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, exclusion_st
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.missed_many import count_slots, slot_at
 from taskrunner.domain.plan import Slot, walk
-from taskrunner.domain.runs import runs_after, runs_before
+from taskrunner.domain.runs import few_looks, runs_after, runs_before
 
 WALKED: Final = 100
 """CronJob, too, gives up walking after 100 missed starts
@@ -173,12 +173,10 @@ def _able(task: CompiledTask, watermark: int, now: int, looks: Looks) -> tuple[l
     late = max(watermark, now - ON_TIME_SECONDS - 1)
     found: list[Slot] = []
     if any(use.action != "Skip" for use in task.calendars):
-        back = runs_before(task, late, max(watermark, _oldest(task, now)), looks)
+        back = runs_before(task, late, max(watermark, _oldest(task, now, looks)), looks)
         found = [slot for slot in back if not too_late(task, slot, now)]
         found.sort(key=_in_order)
-    for slot in runs_after(task, late, looks):
-        if slot.due > now:
-            break
+    for slot in runs_after(task, late, looks, until=now):
         if len(found) >= AT_ONCE and slot.due > found[-1].due:
             return found, found[-1].due
         if not too_late(task, slot, now):
@@ -192,7 +190,7 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
     found: list[Slot] = []
     ranked: list[int] = []
     """When the latest of those to be caught up on are due; a heap."""
-    for slot in runs_before(task, now, max(watermark, _oldest(task, now)), looks):
+    for slot in runs_before(task, now, max(watermark, _oldest(task, now, looks)), looks):
         if slot.start <= now:
             # No slot that is still to come in this search is due later than this.
             behind = slot.nominal + task.jitter if task.moves_back else slot.due
@@ -217,7 +215,7 @@ def _in_order(slot: Slot) -> tuple[int, int]:
     return slot.due, slot.nominal
 
 
-def _oldest(task: CompiledTask, now: int) -> int:
+def _oldest(task: CompiledTask, now: int, looks: Looks) -> int:
     """An instant such that no slot that is due at or before it may still run.
 
     A slot that starts later than it is due was moved over time that calendars exclude, all of it,
@@ -233,7 +231,10 @@ def _oldest(task: CompiledTask, now: int) -> int:
     actions = {use.action for use in task.calendars} & {"Defer", "NextBusinessDay"}
     if not actions:
         return oldest - 1
-    oldest -= task.jitter
+    if task.jitter:
+        # It carries no slot past the task's next one.
+        before = looks.row.nominal_before(oldest + 1)
+        oldest = max(oldest - task.jitter, oldest if before is None else before)
     if "NextBusinessDay" in actions:
         oldest -= LOOK_AHEAD
     return exclusion_start(task.calendars, oldest) - 1
@@ -305,8 +306,12 @@ def _counted(
         last = carried[0]
     if count > 0 and last is not None:
         # Where counts are estimates because of moves back, so is the first slot: it is costly.
-        later = None if task.moves_back else next(runs_after(task, after, looks), None)
-        earliest = looks.row.nominal_after(after) if later is None else later.nominal
+        if task.moves_back:
+            earliest = looks.row.nominal_after(after)
+        else:
+            few = runs_after(task, after, looks, until=until, most=few_looks(task))
+            later = next(few, None)
+            earliest = looks.row.nominal_after(after) if later is None else later.nominal
         known = [slot.nominal for slot in (*carried, last)]
         first = min(known if earliest is None else [*known, earliest])
         ranges.append(

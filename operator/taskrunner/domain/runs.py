@@ -7,35 +7,73 @@ edges of the calendars all slots are treated alike, so that one look settles a w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, blackout, excluder
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.plan import Slot, slots_of, walk
+from taskrunner.domain.zones import LATEST
 
 MAX_LOOKS: Final = 400
 """Looks in a row that find nothing that runs, before the search is given up. It bounds the work for
 calendars that exclude nearly everything; over a year of excluded days fits in."""
-MAX_LOOKS_BACK: Final = 30
-"""The same for looking back, which only catching up does. A blackout takes one look, and more when
-it is long; with many schedules there are fewer."""
-MIN_LOOKS_BACK: Final = 8
+FEW_LOOKS: Final = 30
+"""The same for an evaluation: when it looks back for what to catch up on, and ahead for the end of
+a streak of skipped slots. A blackout takes one look, and more when it is long; with many schedules
+there are fewer."""
+MIN_LOOKS: Final = 8
 
 
-def runs_after(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator[Slot]:
-    """The slots with due > after that run, in due order, like `walk` without what is skipped."""
-    left, looks = MAX_LOOKS, looks or Looks(task)
+def runs_after(
+    task: CompiledTask,
+    after: int,
+    looks: Looks | None = None,
+    *,
+    until: int = LATEST,
+    most: int = MAX_LOOKS,
+) -> Iterator[Slot]:
+    """The slots with after < due ≤ until that run, in due order, like `walk` without what is
+    skipped. It ends after `most` looks in a row that find none."""
+    left = most
+    for slot in _looked_at(task, after, looks or Looks(task)):
+        if slot.due > until:
+            return
+        if slot.skip is None:
+            left = most
+            yield slot
+            continue
+        left -= 1
+        if not left:
+            return
+
+
+def next_run(task: CompiledTask, after: int) -> int | None:
+    """When the next run is due; or until when there is none, as far as a few looks tell. None when
+    no slot is to come."""
+    found = None
+    for slot in islice(_looked_at(task, after, Looks(task)), few_looks(task)):
+        found = slot.due
+        if slot.skip is None:
+            break
+    return found
+
+
+def few_looks(task: CompiledTask) -> int:
+    """Looks that an evaluation takes."""
+    return max(MIN_LOOKS, FEW_LOOKS - len(task.entries) // 2)
+
+
+def _looked_at(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
+    """All slots with due > after that run, in due order, and of those that are skipped the first of
+    each blackout."""
     cursor: int | None = after
     while cursor is not None:
         slots, cursor = walk(task, cursor, looks), None
         for slot in slots:
+            yield slot
             if slot.skip is None:
-                left = MAX_LOOKS
-                yield slot
                 continue
-            left -= 1
-            if not left:
-                return
             later = _skipped_until(task, looks, slot.nominal)
             if later > slot.nominal:
                 cursor = later
@@ -49,7 +87,7 @@ def runs_before(
 
     `looks` as for `walk`.
     """
-    most = max(MIN_LOOKS_BACK, MAX_LOOKS_BACK - len(task.entries) // 2)
+    most = few_looks(task)
     left, looks = most, looks or Looks(task)
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
