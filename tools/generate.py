@@ -17,8 +17,10 @@ from generators import (
     argocd,
     chart_crds,
     chart_fence,
+    cli_reference,
     crds,
     dashboard,
+    dst_reference,
     metrics_reference,
     values_reference,
 )
@@ -39,8 +41,10 @@ GENERATORS: tuple[Generator, ...] = (
     Generator("helm/taskrunner/files/crds/*.yaml", chart_crds.generate),
     Generator("helm/taskrunner/files/fence.yaml", chart_fence.generate),
     Generator("docs/reference/api.md", api_reference.generate),
+    Generator("docs/reference/cli.md", cli_reference.generate),
     Generator("helm/taskrunner/files/monitoring/*.json", dashboard.generate),
     Generator("docs/reference/metrics.md", metrics_reference.generate),
+    Generator("docs/reference/dst.md", dst_reference.generate),
     Generator("docs/reference/values.md", values_reference.generate),
     Generator("gitops/argocd/argocd-cm.yaml", argocd.generate),
 )
