@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import PurePath
+
+import typer
 
 from taskrunner.app import commands
 from taskrunner.cli.main import build
@@ -23,12 +28,34 @@ async def connect(kubeconfig: str, context: str) -> AsyncGenerator[Session, None
         yield Session(api, connection.namespace, raw, api.server_skew, connection.origin)
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def application() -> typer.Typer:
+    """All commands: those of users, and those that run a process."""
     app = build(SystemClock(), connect)
-    app.command("operator")(commands.operator)
-    app.command("webhook")(commands.webhook)
-    app()
+    app.command("operator", rich_help_panel="Processes")(commands.operator)
+    app.command("webhook", rich_help_panel="Processes")(commands.webhook)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console scripts: `taskrunner`, and the plug-in `kubectl-taskrunner`."""
+    plug_in = PurePath(sys.argv[0]).name.startswith("kubectl-")
+    application()(prog_name="kubectl taskrunner" if plug_in else "taskrunner")
+
+
+def complete() -> None:
+    """Entry point of `kubectl_complete-taskrunner`, which kubectl asks for completions of the
+    plug-in: one a line, then what to do when there is none (4: no names of files).
+    https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/
+    """
+    words = sys.argv[1:]
+    os.environ |= {
+        "_TASKRUNNER_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["taskrunner", *words]),
+        "COMP_CWORD": str(max(1, len(words))),
+    }
+    with suppress(SystemExit):
+        application()(prog_name="taskrunner")
+    typer.echo(":4")
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ def cronjobs(
 
       taskrunner import cronjobs -f cronjobs.yaml --diff > tasks.yaml
 
-      taskrunner import cronjobs -A --suspend | kubectl apply -f -
+      taskrunner import cronjobs -A --zone Europe/Berlin --keep-dst
 
     Nothing is changed in the cluster. The CronJobs go on until they are suspended or deleted:
-    docs/how-to/migrate-from-cronjob.md says in which order. The exit code is 1 when one of them
-    cannot be taken as it is; it is left out of what is printed.
+    docs/how-to/migrate-from-cronjob.md says in which order, so that no slot runs twice. The exit
+    code is 1 when one of them cannot be taken as it is; it is left out of what is printed.
     """
     from taskrunner.cli.shared import zone_option
     from taskrunner.domain.cronjob_import import Choices

@@ -15,8 +15,10 @@ import typer
 from taskrunner import __version__
 from taskrunner.cli import importing
 from taskrunner.cli.backfill import backfill
+from taskrunner.cli.backup import backup, restore
 from taskrunner.cli.config import config
 from taskrunner.cli.control import cancel, resume, suspend
+from taskrunner.cli.doctor import doctor
 from taskrunner.cli.explain import explain
 from taskrunner.cli.history import history
 from taskrunner.cli.logs import logs
@@ -27,6 +29,7 @@ from taskrunner.cli.run import run
 from taskrunner.cli.shared import Connect, no_cluster
 from taskrunner.cli.top import top
 from taskrunner.cli.upcoming import next_
+from taskrunner.cli.version import version
 from taskrunner.ports import Clock
 
 
@@ -77,7 +80,13 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Look": {"history": history, "logs": logs, "top": top},
     "Hold": {"suspend": suspend, "resume": resume, "pause": pause, "unpause": unpause},
-    "Operate": {"config": config},
+    "Operate": {
+        "doctor": doctor,
+        "backup": backup,
+        "restore": restore,
+        "config": config,
+        "version": version,
+    },
 }
 """The commands, in the order and under the headings of `--help`."""
 
