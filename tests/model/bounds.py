@@ -8,6 +8,7 @@ from typing import Any, Final
 from model.election import ElectionModel
 from model.explore import Model
 from model.real import Scope
+from model.resharding import RESHARDING_RULES, ReshardingModel
 from model.rules import Rules
 from model.run import FAULTS, RunModel
 
@@ -28,6 +29,7 @@ QUICK: Final[Models] = {
     "one slot, a retry, one fault": _run(1, _ONE, slots=1, retries=1),
     "two slots, one fault": _run(1, _ONE, slots=2),
     "three slots, All, a kill": _run(1, "kill", slots=3, catch_up="All"),
+    "two shards become three": ReshardingModel(),
 }
 """With the unit tests."""
 
@@ -75,5 +77,6 @@ WITHOUT: Final[Models] = {
     "valid_from_sending": ElectionModel(faults=0).without("valid_from_sending"),
     "versioned_lease": ElectionModel(faults=0).without("versioned_lease"),
     "deleted_is_not_free": _LEASE.without("deleted_is_not_free"),
+    **{rule: ReshardingModel().without(rule) for rule in RESHARDING_RULES},
 }
 """The smallest bounds in which it shows that a rule is missing."""

@@ -7,6 +7,7 @@ import pytest
 from model.bounds import QUICK, TESTED, WITHOUT
 from model.election import ELECTION_RULES
 from model.explore import explore
+from model.resharding import RESHARDING_RULES
 from model.rules import NAMES
 
 
@@ -35,6 +36,9 @@ SHOWS = {
     "valid_from_sending": "Both may act at the same time",
     "versioned_lease": "Both may act at the same time",
     "deleted_is_not_free": "Both may act at the same time",
+    "closing_first": "of the old number passes",
+    "number_before_write": "of the old number passes",
+    "raise_the_others": "of the old number passes",
 }
 
 
@@ -45,4 +49,4 @@ def test_without_a_rule_the_explorer_finds_what_it_prevents(rule: str) -> None:
 
 
 def test_every_rule_has_its_counterexample() -> None:
-    assert set(SHOWS) == set(WITHOUT) == {*NAMES, *ELECTION_RULES}
+    assert set(SHOWS) == set(WITHOUT) == {*NAMES, *ELECTION_RULES, *RESHARDING_RULES}
