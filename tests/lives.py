@@ -584,3 +584,60 @@ async def _handed_over(stage: Stage) -> None:
     await stage.begin()
     await stage.stop_first()
     await _one_run(stage)
+
+
+@life("a turn whose Shard somebody deletes")
+async def _lost_shard(stage: Stage) -> None:
+    stage.world.apply("hello", schedules=at(90))
+    await stage.begin()
+    stage.world.server.delete(SHARDS, SYSTEM, SHARD)
+    await stage.advance(100 + TAKE_OVER)
+    assert stage.world.started("hello") == [90]
+    assert stage.world.server.get(SHARDS, SYSTEM, SHARD)["spec"]["epoch"].startswith("replica-")
+
+
+def shard(stage: Stage, number: int, shards: int) -> None:
+    """A Shard of which nobody holds the Lease."""
+    spec = {"epoch": "gone/3", "number": 3, "shards": shards, "released": True}
+    name = {"name": f"taskrunner-shard-{number}"}
+    stage.world.server.create(SHARDS, SYSTEM, {"metadata": name, "spec": spec})
+
+
+@life("a turn on a shard before that which tells their number")
+async def _second_shard(stage: Stage) -> None:
+    for process in (stage.first, stage.second):
+        process.stand_for("1", shards=2)
+    stage.world.apply("hello", schedules=at(30))
+    await stage.begin()
+    assert not stage.first.writes_of_runs()
+    shard(stage, 0, 2)
+    await _one_run(stage)
+
+
+@life("fewer shards than before")
+async def _fewer(stage: Stage) -> None:
+    for number in range(3):
+        shard(stage, number, 3)
+
+    def closes(call: Call) -> None:
+        server = stage.world.server
+        if (call.verb, call.resource, call.name) == ("replace", SHARDS, SHARD):
+            before = server.get(SHARDS, SYSTEM, SHARD)["spec"]
+            if "closing" in before and "closing" not in call.body["spec"]:
+                stage.first.api.before.remove(closes)
+                raise Transient("no answer")
+
+    stage.first.api.before.append(closes)
+    await _one_run(stage, 45)
+    found = [stage.world.server.get(SHARDS, SYSTEM, f"taskrunner-shard-{n}") for n in range(3)]
+    assert found[0]["spec"]["shards"] == 1
+    assert "closing" not in found[0]["spec"]
+    assert all(each["spec"]["epoch"] != "gone/3" for each in found)
+
+
+@life("fewer shards than before, and the first Shard is gone")
+async def _fewer_without_first(stage: Stage) -> None:
+    for number in (1, 2):
+        shard(stage, number, 3)
+    await _one_run(stage, 45)
+    assert stage.world.server.get(SHARDS, SYSTEM, SHARD)["spec"]["shards"] == 1

@@ -14,7 +14,8 @@ from typing import Any, cast
 from crash_points import Path, Point, resting_points, running_path
 from fakes.api import Call, Crash, FakeApi
 from fakes.clock import FakeClock
-from taskrunner.api.v1alpha1.names import ANNOTATION_WRITER_EPOCH, LABEL_SHARD
+from taskrunner.api.v1alpha1.names import ANNOTATION_WRITER_EPOCH, LABEL_SHARD, shard_object
+from taskrunner.app.agreement import Agreement
 from taskrunner.app.shard import ShardHolder
 from taskrunner.errors import Fenced, NotFound
 from taskrunner.kube.clock_guard import ClockGuard
@@ -102,7 +103,7 @@ class Stage:
     async def _start(self, process: Process) -> None:
         self._second_runs = self._second_runs or process is self.second
         await process.watch()
-        process.start(process.holder.run())
+        process.start(process.run())
 
     def crossed(self, process: Process, verb: str, *, after: bool) -> None:
         """A process calls the server, or has its answer; or it goes to sleep."""
@@ -123,7 +124,8 @@ class Stage:
         if not signed or not self.fence_stands:
             return
         try:
-            present = self.world.server.get(SHARDS, SYSTEM, SHARD)["spec"]["epoch"]
+            name = shard_object(meta["labels"][LABEL_SHARD])
+            present = self.world.server.get(SHARDS, SYSTEM, name)["spec"]["epoch"]
         except NotFound:
             present = ""
         if resource == JOBS:
@@ -145,9 +147,18 @@ class Process(Replica):
         self.api.before.append(self._calls)
         # Last of all hooks, so that what a life has the server do has been done.
         self.api.after = _Last(self._answered)
-        settings = Settings(namespace=SYSTEM, identity=f"replica-{number}", **_LEASE)
-        self.holder = ShardHolder(
-            "0",
+        self._number = number
+        self.stand_for("0", shards=1)
+
+    def stand_for(self, shard: str, *, shards: int) -> None:
+        """The shard that this process wants to hold, of so many."""
+        settings = Settings(
+            namespace=SYSTEM, identity=f"replica-{self._number}", shards=shards, **_LEASE
+        )
+        clock, api = self.clock, cast(Any, self.api)
+        self._agreement = Agreement(settings, clock, api, api)
+        self._holder = ShardHolder(
+            shard,
             settings,
             clock,
             cast(Any, self.api),
@@ -159,6 +170,12 @@ class Process(Replica):
             work=lambda shard, turn, api: self.work(turn, api),
             tasks=lambda shard: len(self.store.tasks),
         )
+
+    async def run(self) -> None:
+        """As the program does it."""
+        while True:
+            await self._agreement.reach()
+            await self._holder.run()
 
     def writes_of_runs(self) -> list[Call]:
         """What it has written about executions."""
