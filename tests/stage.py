@@ -143,7 +143,7 @@ class Process(Replica):
         world = stage.world
         clock = cast(FakeClock, _Sleeps(world.clock, self._sleeps))
         self._stage = stage
-        super().__init__(world.server, clock, number, api=_Client(world.clock, world.server))
+        super().__init__(world.server, clock, number, api=FakeApi(world.clock, world.server))
         self.api.before.append(self._calls)
         # Last of all hooks, so that what a life has the server do has been done.
         self.api.after = _Last(self._answered)
@@ -195,13 +195,6 @@ class Process(Replica):
 
     def _answered(self, call: Call) -> None:
         self._stage.crossed(self, call.verb, after=True)
-
-
-class _Client(FakeApi):
-    """With what `ShardHolder` wants of the client beside the port."""
-
-    def all_created(self) -> bool:
-        return True
 
 
 class _Last(list[Callable[[Call], None]]):

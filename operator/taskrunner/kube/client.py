@@ -11,7 +11,6 @@ import orjson
 from taskrunner.errors import Gone, Transient
 from taskrunner.kube.answers import error_from, warnings_from
 from taskrunner.kube.config import Connection
-from taskrunner.kube.creations import Creations
 from taskrunner.kube.skew import ServerSkew
 from taskrunner.kube.source import Batch, Listing
 from taskrunner.kube.transport import BROKEN, CONNECT_SECONDS, JSON, Transport, no_answer
@@ -53,7 +52,6 @@ class ApiClient:
         self._observe = observe
         self.skew = ServerSkew()
         """How far the local wall clock is from the API server's, by the answers so far."""
-        self._creations = Creations(clock)
         self._transport = Transport(connection, clock, pool=pool)
 
     async def __aenter__(self) -> ApiClient:
@@ -79,10 +77,6 @@ class ApiClient:
         """Local wall clock minus the API server's, seconds: the smallest that explains the `Date`s
         of the last minute's answers, round trips considered. None when there were none."""
         return self.skew.seconds(self._clock.boot())
-
-    def all_created(self) -> bool:
-        """Whether every creation has been answered, or is too old to be carried out any more."""
-        return self._creations.all_answered()
 
     # --- ports.Api ------------------------------------------------------------------------------
 
@@ -135,8 +129,7 @@ class ApiClient:
         if dry_run:
             url += "&dryRun=All&fieldValidation=Strict"
             return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
-        with self._creations.one(self._timeout if timeout is None else timeout):
-            return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
+        return await self._call("create", "POST", resource, url, body=body, timeout=timeout)
 
     async def replace(
         self,
