@@ -18,6 +18,7 @@ from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
+from taskrunner.engine.queues import TaskQueueSink
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
 from taskrunner.kube.reflector import Reflector
@@ -32,6 +33,7 @@ from taskrunner.ports import (
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
+    TASK_QUEUES,
     Api,
     Obj,
     Resource,
@@ -96,6 +98,7 @@ class Replica:
             BACKFILLS: BackfillSink(self.store),
             TASK_EXECUTIONS: ExecutionSink(self.store),
             JOBS: JobSink(self.store),
+            TASK_QUEUES: TaskQueueSink(self.store),
         }
         self._watches = [
             Reflector(self.api, clock, resource, sink, rng=lambda: 0.5)

@@ -1,4 +1,5 @@
-"""One run more or less in a line of 100,000, over 1,000 tasks."""
+"""One run more or less in a line of 100,000, over 1,000 tasks in 20 queues of 10 namespaces, which
+take turns."""
 
 from __future__ import annotations
 
@@ -6,15 +7,20 @@ import tracemalloc
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 
 from bench.measures import Measure, cpu_times, percentile
-from taskrunner.domain.queueing import Places, order_of
+from taskrunner.domain.places import Limits, Places
+from taskrunner.domain.queueing import order_of
 
 WAITING = 100_000
 TASKS = 1_000
+NAMESPACES = 10
+QUEUES = 20
 RUNNING = 100
 CALLS = 20_000
 _NOW = 1_790_000_000
+_OF_TASK = Limits(10)
 
 
 def measure() -> Iterator[Measure]:
@@ -34,18 +40,28 @@ def measure() -> Iterator[Measure]:
 
 
 def _filled() -> Places:
-    places = Places(RUNNING)
+    ticks = count()
+    places = Places(RUNNING, now=lambda: next(ticks) / 10_000)
+    for number in range(NAMESPACES):
+        places.limit(f"team-{number}/", Limits(weight=1 + number % 3, turns=True))
+    for number in range(QUEUES):
+        limits = Limits(RUNNING, turns=True, counts_starts=True)
+        places.limit(f"queue-{number}", limits, within=f"team-{number % NAMESPACES}/")
     for number in range(RUNNING):
-        places.hold(f"running-{number}", f"team/task-{number}")
+        places.hold(f"running-{number}", _task(number))
     for number in range(WAITING):
         _join(places, number)
     return places
 
 
+def _task(number: int) -> str:
+    return f"team/task-{number % TASKS}"
+
+
 def _join(places: Places, number: int, priority: int = -1) -> None:
-    task, run = f"team/task-{number % TASKS}", f"team/run-{number}"
+    task, run = _task(number), f"team/run-{number}"
     priority = number * 7919 % 1001 if priority < 0 else priority
-    places.limit(task, 10)
+    places.limit(task, _OF_TASK, within=f"queue-{number % TASKS % QUEUES}")
     places.wait(run, task, order_of(priority, _NOW + number * 31 % 100_000, run))
 
 

@@ -15,12 +15,20 @@ import pytest
 import yaml
 
 from golden.refused import GOOD, JOB_TEMPLATE, REFUSED, Json, Refused, merged
-from taskrunner.api.v1alpha1.names import BACKFILL, CALENDAR, SCHEDULED_TASK, SHARD, TASK_EXECUTION
+from taskrunner.api.v1alpha1.names import (
+    BACKFILL,
+    CALENDAR,
+    SCHEDULED_TASK,
+    SHARD,
+    TASK_EXECUTION,
+    TASK_QUEUE,
+)
 from taskrunner.api.v1alpha1.parse import (
     parse_backfill,
     parse_calendar,
     parse_scheduled_task,
     parse_task_execution,
+    parse_task_queue,
 )
 from testbed.base import BaseCluster
 from testbed.errors import CommandError
@@ -30,7 +38,7 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 CRDS = ROOT / "crds"
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-RESOURCES = (SCHEDULED_TASK, TASK_EXECUTION, BACKFILL, CALENDAR, SHARD)
+RESOURCES = (SCHEDULED_TASK, TASK_EXECUTION, BACKFILL, CALENDAR, TASK_QUEUE, SHARD)
 STORED_DEFAULTS: dict[str, Json] = {
     "ScheduledTask": {
         "suspend": False,
@@ -41,12 +49,14 @@ STORED_DEFAULTS: dict[str, Json] = {
     "TaskExecution": {"type": "Manual"},
     "Calendar": {},
     "Backfill": {},
+    "TaskQueue": {},
 }
 PARSERS = {
     "ScheduledTask": parse_scheduled_task,
     "TaskExecution": parse_task_execution,
     "Calendar": parse_calendar,
     "Backfill": parse_backfill,
+    "TaskQueue": parse_task_queue,
 }
 
 

@@ -287,8 +287,11 @@ NEEDED_AT_TIMES = {
         ("get", "scheduledtasks"),
         ("get", "calendars"),
         ("get", "backfills"),
+        ("get", "taskqueues"),
         # How far a Backfill is; none is in these tests.
         ("patch", "backfills/status"),
+        # Who runs and waits in a TaskQueue; none is in these tests.
+        ("patch", "taskqueues/status"),
         # A slot that another leader has decided.
         ("get", "taskexecutions"),
         # Executions made by hand are made children of their task.

@@ -37,6 +37,12 @@ GOOD: dict[str, Json] = {
         "metadata": {"name": "good"},
         "spec": {"taskRef": {"name": "good"}, "type": "Manual"},
     },
+    "TaskQueue": {
+        "apiVersion": API_VERSION,
+        "kind": "TaskQueue",
+        "metadata": {"name": "good"},
+        "spec": {"maxConcurrent": 2},
+    },
     "Calendar": {
         "apiVersion": API_VERSION,
         "kind": "Calendar",
@@ -131,14 +137,6 @@ _RESERVED = (
 )
 
 NOT_BUILT: tuple[Refused, ...] = (
-    task(
-        "a TaskQueue, which is not built yet",
-        {"queue": {"name": "load-tests"}},
-        'spec.queue.name "load-tests": It is not supported by this version of taskrunner.'
-        " Remove the field.",
-        "spec.queue.name: Forbidden: spec.queue.name is not supported by this version of"
-        " taskrunner; remove the field",
-    ),
     *(
         execution(
             f"type {kind}, which is not built yet",
@@ -629,4 +627,33 @@ BACKFILLS: tuple[Refused, ...] = (
     ),
 )
 
-REFUSED: tuple[Refused, ...] = (*TASKS, *NOT_BUILT, *EXECUTIONS, *CALENDARS, *BACKFILLS)
+QUEUES: tuple[Refused, ...] = (
+    _refused(
+        "limits of nothing",
+        "TaskQueue",
+        {"spec": {"maxConcurrent": 0, "startsPerMinute": 0, "weight": 1001}},
+        [
+            'spec.maxConcurrent "0": The number is less than 1. Write a whole number from 1 to'
+            " 10000.",
+            'spec.startsPerMinute "0": The number is less than 1. Write a whole number from 1 to'
+            " 10000.",
+            'spec.weight "1001": The number is more than 1000. Write a whole number from 1 to'
+            " 1000.",
+        ],
+        [
+            "spec.maxConcurrent in body should be greater than or equal to 1",
+            "spec.startsPerMinute in body should be greater than or equal to 1",
+            "spec.weight in body should be less than or equal to 1000",
+        ],
+    ),
+    _refused(
+        "two weights of one task",
+        "TaskQueue",
+        {"spec": {"taskWeights": [{"name": "a", "weight": 1}, {"name": "a", "weight": 2}]}},
+        'spec.taskWeights[1].name "a": Another entry has the same name. Write one entry for each'
+        " task.",
+        "spec.taskWeights[1]: Duplicate value",
+    ),
+)
+
+REFUSED: tuple[Refused, ...] = (*TASKS, *NOT_BUILT, *EXECUTIONS, *CALENDARS, *QUEUES, *BACKFILLS)

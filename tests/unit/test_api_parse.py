@@ -16,6 +16,7 @@ from taskrunner.api.v1alpha1.parse import (
     parse_calendar,
     parse_scheduled_task,
     parse_task_execution,
+    parse_task_queue,
 )
 from taskrunner.errors import SpecError
 
@@ -23,6 +24,7 @@ PARSERS: dict[str, Callable[[Json], BaseModel]] = {
     "ScheduledTask": parse_scheduled_task,
     "TaskExecution": parse_task_execution,
     "Calendar": parse_calendar,
+    "TaskQueue": parse_task_queue,
     "Backfill": parse_backfill,
 }
 

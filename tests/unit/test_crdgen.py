@@ -127,6 +127,7 @@ def test_only_cron_jobs_defaults_and_the_type_are_stored(of: Definition) -> None
             },
             "TaskExecution": {"spec.type"},
             "Calendar": set(),
+            "TaskQueue": set(),
             "Shard": set(),
         }[of.resource.kind]
     )

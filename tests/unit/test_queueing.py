@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from taskrunner.domain.queueing import AGEING_SECONDS, Places, order_of, share
+from taskrunner.domain.places import Limits, Places
+from taskrunner.domain.queueing import AGEING_SECONDS, order_of, share
 
 NOW = 1_790_000_000
 
@@ -61,7 +62,7 @@ def test_shards_share_the_maximum(most: int | None, shards: int, shares: list[in
 
 
 def test_a_run_of_low_priority_starts_although_others_never_cease() -> None:
-    places = Places(1)
+    places = Places(1, turns=False)
     places.hold("busy", "t")
     places.wait("poor", "t", order_of(0, 0, "poor"))
     started, current = 0, "busy"
@@ -78,8 +79,8 @@ def test_a_run_of_low_priority_starts_although_others_never_cease() -> None:
 
 
 def test_limits_of_a_task_do_not_hold_up_others() -> None:
-    places = Places(3)
-    places.limit("one", 1)
+    places = Places(3, turns=False)
+    places.limit("one", Limits(1))
     for name in ("a", "b", "c"):
         places.wait(name, "one", order_of(1000, 0, name))
     places.wait("z", "other", order_of(0, 0, "z"))
@@ -87,7 +88,7 @@ def test_limits_of_a_task_do_not_hold_up_others() -> None:
 
 
 def test_a_changed_priority_moves_a_run_in_line() -> None:
-    places = Places(1)
+    places = Places(1, turns=False)
     for name, priority in (("a", 500), ("b", 400)):
         places.wait(name, "t", order_of(priority, 0, name))
     places.wait("b", "t", order_of(900, 0, "b"))
@@ -95,14 +96,14 @@ def test_a_changed_priority_moves_a_run_in_line() -> None:
 
 
 def test_a_raised_limit_lets_more_in_and_a_lowered_one_throws_nobody_out() -> None:
-    places = Places()
-    places.limit("t", 1)
+    places = Places(turns=False)
+    places.limit("t", Limits(1))
     for number in range(4):
         places.wait(str(number), "t", order_of(500, number, str(number)))
     assert (places.take(), places.take()) == ("0", None)
-    places.limit("t", 3)
+    places.limit("t", Limits(3))
     assert (places.take(), places.take(), places.take()) == ("1", "2", None)
-    places.limit("t", 1)
+    places.limit("t", Limits(1))
     assert places.holding("t") == 3
     places.release("0")
     places.release("1")
@@ -112,7 +113,7 @@ def test_a_raised_limit_lets_more_in_and_a_lowered_one_throws_nobody_out() -> No
 
 
 def test_what_has_started_counts_even_beyond_the_limit() -> None:
-    places = Places(1)
+    places = Places(1, turns=False)
     places.hold("a", "t")
     places.hold("b", "t")
     places.wait("c", "t", order_of(500, 0, "c"))
@@ -123,9 +124,9 @@ def test_what_has_started_counts_even_beyond_the_limit() -> None:
 
 
 def test_nothing_of_a_task_is_kept_when_its_runs_are_gone() -> None:
-    places = Places(10)
+    places = Places(10, turns=False)
     for number in range(100):
-        places.limit(f"t{number}", 1)
+        places.limit(f"t{number}", Limits(1))
         places.wait("run", f"t{number}", order_of(500, 0, "run"))
         places.take()
         places.release("run")
@@ -180,15 +181,15 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = Places(3)
+        self.places = Places(3, turns=False)
         self.model = Model({"": 3})
 
     def limited(self, pool: str) -> None:
         """As the engine does: the limit is told whenever a run joins."""
         parent = PARENTS[pool]
         if parent:
-            self.places.limit(parent, self.model.limits.get(parent))
-        self.places.limit(pool, self.model.limits.get(pool), within=parent)
+            self.places.limit(parent, Limits(self.model.limits.get(parent)))
+        self.places.limit(pool, Limits(self.model.limits.get(pool)), within=parent)
 
     @rule(name=NAMES, pool=TASKS, priority=st.integers(0, 3), since=st.integers(0, 30))
     def join(self, name: str, pool: str, priority: int, since: int) -> None:
@@ -219,7 +220,7 @@ class Machine(RuleBasedStateMachine):
         self.model.limits[pool] = most
         self.model.forced = True
         if pool in self.places._pools:
-            self.places.limit(pool, most)
+            self.places.limit(pool, Limits(most), within=PARENTS[pool])
 
     @precondition(lambda self: self.model.runs)
     @rule()
@@ -232,7 +233,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         """A new leader makes it anew from the objects, in any order."""
-        self.places = Places(3)
+        self.places = Places(3, turns=False)
         for name, run in self.model.runs.items():
             self.limited(run.pool)
             if run.holding:

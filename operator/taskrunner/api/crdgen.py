@@ -26,12 +26,14 @@ from taskrunner.api.v1alpha1.names import (
     SCHEDULED_TASK,
     SHARD,
     TASK_EXECUTION,
+    TASK_QUEUE,
     VERSION,
     Resource,
 )
 from taskrunner.api.v1alpha1.scheduled_task import ScheduledTask
 from taskrunner.api.v1alpha1.shard import Shard
 from taskrunner.api.v1alpha1.task_execution import TaskExecution
+from taskrunner.api.v1alpha1.task_queue import TaskQueue
 
 Schema = dict[str, Any]
 
@@ -190,6 +192,26 @@ DEFINITIONS: Final = (
                 "Whether it can be followed.",
             ),
             _AGE,
+        ),
+    ),
+    Definition(
+        TASK_QUEUE,
+        TaskQueue,
+        columns=(
+            Column("Running", "integer", ".status.running", "Runs that have a place."),
+            Column("Max", "integer", ".spec.maxConcurrent", "Most runs active at once."),
+            Column("Per minute", "integer", ".spec.startsPerMinute", "Most starts in a minute."),
+            Column("Waiting", "integer", ".status.length", "Runs that wait."),
+            Column("Longest", "date", ".status.oldestWaitTime", "How long the oldest waits."),
+            _AGE,
+            Column(
+                "Ready",
+                "string",
+                ".status.conditions[?(@.type=='Ready')].status",
+                "Whether the operator follows it.",
+                wide=True,
+            ),
+            Column("Weight", "integer", ".spec.weight", "Its part of the namespace.", wide=True),
         ),
     ),
     Definition(

@@ -29,6 +29,7 @@ from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
 from taskrunner.engine.partition import Partition
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
+from taskrunner.engine.queues import TaskQueueSink
 from taskrunner.engine.store import ExecutionSink, JobSink
 from taskrunner.engine.tick import Cycle
 from taskrunner.errors import ApiError, NotFound
@@ -52,6 +53,7 @@ from taskrunner.ports import (
     PODS,
     SCHEDULED_TASKS,
     TASK_EXECUTIONS,
+    TASK_QUEUES,
     Api,
     Obj,
     Resource,
@@ -87,7 +89,9 @@ class Operator:
         self._events = EventRecorder(self._client, self._clock, instance=settings.identity)
         self._task_sink = self._memory.sink(TaskSink)
         self._calendar_sink = self._memory.sink(CalendarSink)
+        self._queue_sink = self._memory.sink(TaskQueueSink)
         self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
+        self._queues = self._reflector(TASK_QUEUES, self._queue_sink)
         self._calendars = self._reflector(CALENDARS, self._calendar_sink)
         self._backfill_sink = self._memory.sink(BackfillSink)
         self._backfills = self._reflector(BACKFILLS, self._backfill_sink)
@@ -112,6 +116,7 @@ class Operator:
                 SCHEDULED_TASKS: self._task_sink,
                 CALENDARS: self._calendar_sink,
                 BACKFILLS: self._backfill_sink,
+                TASK_QUEUES: self._queue_sink,
             },
             self._kopf_session,
             self._clock,
@@ -255,6 +260,7 @@ class Operator:
                 await asyncio.gather(
                     self._tasks.refresh(),
                     self._backfills.refresh(),
+                    self._queues.refresh(),
                     self._executions.refresh(),
                     self._jobs.refresh(),
                     self._pods.refresh(),

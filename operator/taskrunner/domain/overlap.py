@@ -39,6 +39,8 @@ class PlaceRule:
     """Longest wait for the pods of a run that is replaced."""
     priority: int
     """Of runs that have none of their own."""
+    queue: str = ""
+    """Name of the TaskQueue whose limits it shares; empty for none."""
 
     def room(self, active: int) -> int | None:
         """How many more runs may be decided, when so many have a place or wait; None for no limit.
@@ -58,7 +60,8 @@ def place_rule(spec: ScheduledTaskSpec) -> PlaceRule:
     if spec.concurrency_policy != "Allow" and most is None:
         most = 1
     max_length = queue.max_length
-    if max_length is None and spec.concurrency_policy in ("Allow", "Queue") and most is not None:
+    waits = most is not None or queue.name is not None
+    if max_length is None and spec.concurrency_policy in ("Allow", "Queue") and waits:
         max_length = DEFAULT_QUEUE_LENGTH
     return PlaceRule(
         most=most,
@@ -66,6 +69,7 @@ def place_rule(spec: ScheduledTaskSpec) -> PlaceRule:
         timeout=queue.timeout_seconds,
         replace_timeout=spec.pending_timeout_seconds or DEFAULT_REPLACE_SECONDS,
         priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
+        queue=queue.name or "",
     )
 
 

@@ -21,9 +21,10 @@ from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.circuit import Circuit, circuit
 from taskrunner.domain.lifecycle import Finish, Stop, Wait
 from taskrunner.domain.observed import Execution
-from taskrunner.domain.queueing import Places
+from taskrunner.domain.places import Places
 from taskrunner.domain.status import Tally, failures_of
 from taskrunner.engine import gate_messages as say
+from taskrunner.engine.gate_queues import GateQueues
 from taskrunner.engine.gate_standings import Standing, Standings, Where, since
 from taskrunner.engine.store import Store, TaskState, ignore
 from taskrunner.engine.work import Key
@@ -50,8 +51,9 @@ class Gate:
     def __init__(self, store: Store, clock: Clock, *, most: int | None = None) -> None:
         self._store = store
         self._clock = clock
-        self._places = Places(most)
+        self._places = Places(most, now=clock.boot)
         self._standings = Standings(store, self._places)
+        self.queues = GateQueues(store, clock, self._places, self._standings)
         self._accepted: set[str] = set()
         """Runs that somebody asked for whose task has been seen: what it has become since is said
         by their step."""
@@ -67,6 +69,7 @@ class Gate:
         self._began = int(self._clock.now())
         for execution in list(self._store.executions()):
             self._look(execution.key)
+        self.queues.begin()
         self._store.changed = self.note
         self._let_in()
 
@@ -75,13 +78,21 @@ class Gate:
         self._store.changed = ignore
 
     def note(self, key: Key) -> None:
-        """An execution, its Job or a task has changed."""
+        """An execution, its Job, a task or a TaskQueue has changed."""
         if key.subject == "run":
             self._look(key.name)
+            self.queues.note(key.name)
+        elif key.subject == "queue":
+            self.queues.changed(key.name)
         else:
             state = self._store.tasks.get(key.name)
             for name in list(state.executions) if state is not None else ():
                 self._look(f"{key.name.partition('/')[0]}/{name}")
+        self._let_in()
+
+    def look_at_queue(self, key: str) -> None:
+        """It may be time for more runs of a TaskQueue to start."""
+        self.queues.look(key)
         self._let_in()
 
     @property
@@ -216,6 +227,9 @@ class Gate:
         """What a run in line waits for."""
         assert state.compiled is not None
         if self._places.has_room(state.uid):
+            waits = self.queues.what_for(state)
+            if waits is not None:
+                return waits
             message = say.NO_PLACE.format(held=self._places.held, most=self._places.most)
             return ExecutionReason.WAITING_FOR_PLACE, message
         if _policy(state) == "Replace":
@@ -245,7 +259,7 @@ class Gate:
             execution = self._store.execution(key)
             if execution is None or not self._may_start(execution):
                 # Its own step says what becomes of it.
-                self._places.release(key)
+                self._places.release(key, created=False)
                 standing.where = Where.COMING
             if key != but:
                 self._store.wake(Key("run", key))

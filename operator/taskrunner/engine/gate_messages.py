@@ -23,6 +23,18 @@ TASK_BUSY: Final = (
     "It waits for another run of the task to end: {held} of at most {most} are active"
     " (concurrencyPolicy, maxConcurrent)."
 )
+QUEUE_BUSY: Final = (
+    'It waits for a place in TaskQueue "{queue}": {held} of at most {most} are active'
+    " (maxConcurrent)."
+)
+QUEUE_PACED: Final = (
+    'It waits for TaskQueue "{queue}": {most} runs have started within the last minute'
+    " (startsPerMinute)."
+)
+QUEUE_MISSING: Final = (
+    'There is no TaskQueue "{queue}" in namespace "{namespace}". Runs wait until there is one, or'
+    " until the task names another (spec.queue.name)."
+)
 NO_PLACE: Final = (
     "It waits for a place: {held} of at most {most} executions are active"
     " (SCHEDULER_MAX_CONCURRENT_EXECUTIONS)."

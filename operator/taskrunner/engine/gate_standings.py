@@ -9,12 +9,26 @@ from typing import Final
 
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.domain.observed import Execution
-from taskrunner.domain.queueing import DEFAULT_PRIORITY, Order, Places, order_of
+from taskrunner.domain.places import Limits, Places
+from taskrunner.domain.queueing import DEFAULT_PRIORITY, Order, order_of
+from taskrunner.domain.starts import Starts
+from taskrunner.domain.task_queue import NO_QUEUE
 from taskrunner.engine.store import Store, TaskState
 
 _NOT_STARTED: Final = frozenset({"", "Pending", "Queued"})
 _SAID_BEFORE_START: Final = ("", ExecutionReason.PAUSED)
 """Reasons of a Pending run that has no place; any other is of one whose Job is not accepted yet."""
+
+_NO_JOB: Final = frozenset(
+    {
+        ExecutionReason.INVALID_ARGUMENTS,
+        ExecutionReason.JOB_REJECTED,
+        ExecutionReason.NAME_COLLISION,
+    }
+)
+"""Outcomes of runs for which a Job was certainly not created."""
+_TOGETHER: Final = Limits(kept=True)
+"""Of the tasks of a namespace that name no queue: one line, by priority."""
 
 
 class Where(Enum):
@@ -36,6 +50,8 @@ class Standing:
     asked: tuple[int, int, str]
     """Which of two runs is the newer one."""
     name: str
+    launched: int = 0
+    """The latest attempt whose start has been counted."""
 
 
 class Standings:
@@ -49,6 +65,7 @@ class Standings:
         self._pools: dict[str, dict[str, Standing]] = {}
         self._past: dict[str, dict[str, Standing]] = {}
         """Of each pool, the runs that Backfills have asked for."""
+        self._namespaces: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._all
@@ -59,6 +76,10 @@ class Standings:
     def get(self, key: str) -> Standing | None:
         """How the execution `namespace/name` stands; None when it has ended or is not there."""
         return self._all.get(key)
+
+    def keys(self) -> list[str]:
+        """All that stand somewhere."""
+        return list(self._all)
 
     def items(self) -> Iterator[tuple[str, Standing]]:
         """All that stand somewhere, by key."""
@@ -78,7 +99,7 @@ class Standings:
         execution = self._store.execution(key)
         known = self._all.get(key)
         if execution is None or execution.terminal or not execution.is_run:
-            self._forget(key)
+            self._forget(key, created=execution is None or execution.reason not in _NO_JOB)
             return
         if known is not None and known.uid != execution.uid:
             self._forget(key)
@@ -106,14 +127,47 @@ class Standings:
                 self._past.setdefault(pool, {})[key] = known
         known.where = where
         if where is Where.COMING:
-            self._places.release(key)
+            self._places.release(key, created=False)
             return
         if state is not None and state.uid == pool and state.compiled is not None:
-            self._places.limit(pool, state.compiled.places.most)
+            rule = state.compiled.places
+            around, weight = self.around(execution.namespace, rule.queue), 1.0
+            if rule.queue:
+                weight = self._weight(execution.namespace, rule.queue, state.name)
+            self._places.limit(pool, Limits(rule.most, weight), within=around)
+        elif pool not in self._places:
+            self._places.limit(pool, Limits(), within=self.around(execution.namespace))
         if where is Where.HOLDING:
             self._places.hold(key, pool)
         else:
             self._places.wait(key, pool, _order(execution, state))
+
+    def around(self, namespace: str, queue: str = "") -> str:
+        """The pool around those of tasks: their TaskQueue, or that of all tasks without one."""
+        if namespace not in self._namespaces:
+            self.set_namespace(namespace)
+        name = f"{namespace}/{queue or '/'}"
+        found = self._store.queues.get(name)
+        limits = _TOGETHER if not queue else NO_QUEUE if found is None else found.limits
+        self._places.limit(name, limits, within=f"{namespace}/")
+        return name
+
+    def set_namespace(self, namespace: str) -> None:
+        """Take over the weight of a namespace. It is remembered like its queues: they are few."""
+        self._namespaces.add(namespace)
+        weight = self._store.pauses.weights.get(namespace, 1)
+        limits = Limits(weight=weight, turns=True, kept=True)
+        self._places.limit(f"{namespace}/", limits)
+
+    def set_weights(self) -> None:
+        """The weights of namespaces have changed."""
+        for namespace in self._namespaces:
+            self.set_namespace(namespace)
+
+    def starts(self, key: str) -> Starts | None:
+        """The starts of the TaskQueue of a run."""
+        known = self._all.get(key)
+        return None if known is None else self._places.starts(known.pool)
 
     def holds(self, execution: Execution) -> bool:
         """Whether a run has a place."""
@@ -155,11 +209,15 @@ class Standings:
             or self._store.has_job(execution)
         )
 
-    def _forget(self, key: str) -> None:
+    def _weight(self, namespace: str, queue: str, task: str) -> float:
+        found = self._store.queues.get(f"{namespace}/{queue}")
+        return 1.0 if found is None else found.weights.get(task, 1.0)
+
+    def _forget(self, key: str, *, created: bool = True) -> None:
         known = self._all.pop(key, None)
         if known is None:
             return
-        self._places.release(key)
+        self._places.release(key, created=created)
         siblings = self._pools[known.pool]
         del siblings[key]
         if not siblings:
@@ -167,6 +225,18 @@ class Standings:
         past = self._past.get(known.pool, {})
         if past.pop(key, None) is not None and not past:
             del self._past[known.pool]
+
+
+def tasks_of(store: Store, queue: str) -> list[TaskState]:
+    """The tasks that name a TaskQueue, by its key."""
+    namespace, _, name = queue.partition("/")
+    return [
+        state
+        for state in list(store.tasks.values())
+        if state.namespace == namespace
+        and state.compiled is not None
+        and state.compiled.places.queue == name
+    ]
 
 
 def since(execution: Execution) -> int:

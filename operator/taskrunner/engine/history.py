@@ -23,6 +23,7 @@ from taskrunner.domain.history import (
 )
 from taskrunner.domain.naming import job_name
 from taskrunner.domain.observed import Execution, Job, job_from
+from taskrunner.domain.starts import UNCERTAIN_SECONDS, WINDOW_SECONDS
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.progress import Progress
 from taskrunner.engine.store import Store, TaskState
@@ -33,6 +34,7 @@ from taskrunner.ports import JOBS, TASK_EXECUTIONS, Api, Clock
 
 log = logging.getLogger(__name__)
 
+HELD_SECONDS: Final = WINDOW_SECONDS + UNCERTAIN_SECONDS
 GATHER_SECONDS: Final = 60.0
 """How long what is to go may stay, so that much of it goes in one call."""
 
@@ -175,7 +177,7 @@ class History:
         task, progress = state.compiled, self._progress(state.key)
         if task is None or progress is None or state.deleting:
             return []
-        return expendable(
+        found = expendable(
             state.executions.values(),
             succeeded=task.successful_history_limit,
             failed=task.failed_history_limit,
@@ -185,6 +187,10 @@ class History:
             now=now,
             needed=lambda e: is_needed(self._store.backfill_of(e), e),
         )
+        if task.places.queue:
+            # A new leader counts from them how many have started within the last minute.
+            found = [e for e in found if e.finished is None or e.finished + HELD_SECONDS <= now]
+        return found
 
     def _jobs(self, state: TaskState, now: float) -> list[Job]:
         """Jobs whose time is over."""

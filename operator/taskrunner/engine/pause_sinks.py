@@ -17,6 +17,9 @@ PAUSED_NAMESPACES: Final = f"{LABEL_PAUSED},{LABEL_PAUSED}!=false"
 """Label selector: any value pauses but "false"."""
 KEY: Final = "paused"
 """In the ConfigMap's data."""
+WEIGHTS: Final = "namespaceWeights"
+"""In the ConfigMap's data: a line `name: weight` for each namespace whose weight is not 1."""
+_HEAVIEST: Final = 1000
 
 
 class NamespaceSink:
@@ -64,6 +67,7 @@ class ConfigSink:
         self._now(None if event == "DELETED" else obj)
 
     def _now(self, config: Obj | None) -> None:
+        self._weigh(str(((config or {}).get("data") or {}).get(WEIGHTS) or ""))
         value = str(((config or {}).get("data") or {}).get(KEY, "false"))
         meta = (config or {}).get("metadata") or {}
         name = f"{meta.get('namespace')}/{meta.get('name')}"
@@ -79,6 +83,36 @@ class ConfigSink:
         log.info("the operator %s", f"is paused by ConfigMap {name}" if paused else "goes on")
         for store in self._stores:
             _wake(store, None)
+
+    def _weigh(self, text: str) -> None:
+        found, wrong = weights_from(text)
+        if found == self._pauses.weights:
+            return
+        self._pauses.weights = found
+        if wrong:
+            log.warning(
+                'ConfigMap: %s has lines that are not "namespace: weight" with a weight from 1 to'
+                " %d; these namespaces have the weight 1: %s",
+                WEIGHTS,
+                _HEAVIEST,
+                "; ".join(wrong),
+            )
+        for store in self._stores:
+            store.changed(Key("queue", ""))
+
+
+def weights_from(text: str) -> tuple[dict[str, int], list[str]]:
+    """The weights in the ConfigMap, and the lines that are none."""
+    found: dict[str, int] = {}
+    wrong: list[str] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, number = line.partition(":")
+        weight = int(number) if number.strip().isdecimal() else 0
+        if name.strip() and 1 <= weight <= _HEAVIEST:
+            found[name.strip()] = weight
+        else:
+            wrong.append(line)
+    return found, wrong
 
 
 def _wake(store: Store, namespaces: set[str] | None) -> None:

@@ -17,6 +17,8 @@ class Pauses:
         self.namespaces: set[str] = set()
         self.operator = ""
         """`namespace/name` of the ConfigMap that pauses the operator; empty while none does."""
+        self.weights: dict[str, int] = {}
+        """Of namespaces, beside one another; 1 for others. From the same ConfigMap."""
 
     def why(self, namespace: str) -> str:
         """Why nothing starts in a namespace and how to go on, as sentences; "" when it may."""

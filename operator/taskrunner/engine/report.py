@@ -15,6 +15,7 @@ import orjson
 
 from taskrunner.api.v1alpha1.conditions import get_condition, is_true, set_condition
 from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
+from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.domain.status import (
@@ -151,23 +152,7 @@ def _conditions(
         message = "; ".join(str(problem) for problem in state.problems)
         put(TaskConditionType.READY, False, TaskReason.INVALID_SPEC, message)
         return conditions
-    if progress.ahead:
-        decided = format_instant(progress.watermark)
-        message = (
-            f"Everything up to {decided} is decided, and the operator's clock has not come so far:"
-            " it, or that of an earlier replica, was wrong. Nothing starts before."
-        )
-        put(TaskConditionType.READY, False, TaskReason.CLOCK_BEHIND_WATERMARK, message)
-    elif task.suspended:
-        message = "The task is suspended; set spec.suspend to false to go on."
-        put(TaskConditionType.READY, True, TaskReason.SUSPENDED, message)
-    elif progress.paused:
-        put(TaskConditionType.READY, True, TaskReason.PAUSED, progress.paused)
-    elif not task.entries:
-        message = "The task has no schedule; it runs by hand."
-        put(TaskConditionType.READY, True, TaskReason.NO_SCHEDULE, message)
-    else:
-        put(TaskConditionType.READY, True, TaskReason.PLANNED, f"Planned: {task.summary}.")
+    put(TaskConditionType.READY, *_ready(task, progress))
     if progress.completed:
         message = "No slot is to come; the task runs only by hand from now on."
         put(TaskConditionType.COMPLETED, True, TaskReason.NO_SLOT_TO_COME, message)
@@ -188,6 +173,27 @@ def _conditions(
         else:
             put(kind, False, TaskReason.RUN_SUCCEEDED, "A run succeeded; slots start runs again.")
     return conditions
+
+
+def _ready(task: CompiledTask, progress: Progress) -> tuple[bool, TaskReason, str]:
+    """Whether a task that can be followed is ready, and why."""
+    if progress.ahead:
+        decided = format_instant(progress.watermark)
+        message = (
+            f"Everything up to {decided} is decided, and the operator's clock has not come so far:"
+            " it, or that of an earlier replica, was wrong. Nothing starts before."
+        )
+        return False, TaskReason.CLOCK_BEHIND_WATERMARK, message
+    if progress.no_queue:
+        return False, TaskReason.QUEUE_NOT_FOUND, progress.no_queue
+    if task.suspended:
+        message = "The task is suspended; set spec.suspend to false to go on."
+        return True, TaskReason.SUSPENDED, message
+    if progress.paused:
+        return True, TaskReason.PAUSED, progress.paused
+    if not task.entries:
+        return True, TaskReason.NO_SCHEDULE, "The task has no schedule; it runs by hand."
+    return True, TaskReason.PLANNED, f"Planned: {task.summary}."
 
 
 def _missed_ranges(old: Mapping[str, Any], missed: list[SlotDecision]) -> list[Obj] | None:

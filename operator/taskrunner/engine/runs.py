@@ -131,6 +131,8 @@ class Runs:
         match step:
             case Wait():
                 return step
+            case Launch(attempt) if attempt > 1 and not self._gate.queues.may_repeat(execution):
+                return Wait()
             case Launch(attempt):
                 await self._launch(execution, state, attempt)
             case Confirm(attempt):

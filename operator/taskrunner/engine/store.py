@@ -14,6 +14,7 @@ from taskrunner.domain.backfill_status import Backfill
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.observed import Execution, Job, execution_from, job_from
+from taskrunner.domain.task_queue import TaskQueue
 from taskrunner.engine.pauses import Pauses
 from taskrunner.engine.pods import Pods
 from taskrunner.engine.work import Key
@@ -62,6 +63,8 @@ class Store:
         """By `namespace/name`; the error where a Calendar cannot be followed."""
         self.pauses = Pauses()
         self.backfills: dict[str, Backfill] = {}
+        """By `namespace/name`."""
+        self.queues: dict[str, TaskQueue] = {}
         """By `namespace/name`."""
         self.jobs: dict[str, Job] = {}
         """The latest attempt's Job, by `namespace/execution`; the owner reference says which

@@ -30,6 +30,7 @@ from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.plans import Plans
+from taskrunner.engine.queues import Queues
 from taskrunner.engine.report import Reporter
 from taskrunner.engine.runs import Runs
 from taskrunner.engine.store import Store, ignore
@@ -50,6 +51,7 @@ GIVES_WAY_SECONDS: Final = {
     "report": 30,
     "backfill": 30,
     "history": 60,
+    "queue": 1,
 }
 """How much sooner something else may have been asked for and still goes first. `follow` is a run
 that has started: to record what became of it can wait until those that are due have started."""
@@ -109,6 +111,10 @@ class Cycle:
             report_within=status_interval,
         )
         gate.tally = self._plans.tally
+        gate.queues.later = self._timetable.within
+        self._queues = Queues(api, store, gate)
+        self._told: dict[str, float] = {}
+        """When the status of a TaskQueue was last written."""
         self._reporter = Reporter(api, events)
         self._history = History(
             api,
@@ -152,6 +158,8 @@ class Cycle:
             self._metrics.in_line.set_function(lambda: self._gate.in_line)
             try:
                 self._gate.begin()
+                for key in self._store.queues:
+                    queue.add(Key("queue", key))
                 for key in list(self._store.tasks):
                     queue.add(Key("task", key))
                 for name in list(self._store.backfills):
@@ -237,6 +245,8 @@ class Cycle:
                 await self._history.handle(key.name)
             case "backfill":
                 await self._backfills.handle(key)
+            case "queue":
+                await self._handle_queue(key)
 
     # --- executions -----------------------------------------------------------------------------
 
@@ -278,5 +288,19 @@ class Cycle:
         progress = self._plans.progress(key.name)
         if state is None or progress is None or state.deleting:
             return
+        progress.no_queue = self._gate.queues.missing(state)
         await self._reporter.report(state, progress, self._clock.now(), self._launcher.timeout())
         self._history.note(state)
+
+    async def _handle_queue(self, key: Key) -> None:
+        """It may be time for more runs to start, or to say how long the line is."""
+        self._gate.look_at_queue(key.name)
+        queue, now = self._store.queues.get(key.name), self._clock.now()
+        if queue is None:
+            self._told.pop(key.name, None)
+            return
+        wait = self._told.get(key.name, 0.0) + self._interval - now
+        if 0.0 < wait <= self._interval:
+            self._timetable.within(key, wait)
+        elif await self._queues.report(queue, now, self._launcher.timeout()):
+            self._told[key.name] = now

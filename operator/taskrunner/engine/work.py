@@ -7,8 +7,8 @@ import heapq
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
-Subject = Literal["run", "task", "report", "backfill", "history"]
-ORDER: tuple[Subject, ...] = ("run", "task", "report", "backfill", "history")
+Subject = Literal["run", "task", "report", "backfill", "history", "queue"]
+ORDER: tuple[Subject, ...] = ("run", "task", "report", "backfill", "history", "queue")
 """What goes first when not everything can go at once: a run that is due, then planning, then
 telling people about it, then the past, then cleaning up."""
 

@@ -62,6 +62,7 @@ SCHEDULED_TASK: Final = Resource(
 TASK_EXECUTION: Final = Resource("TaskExecution", "taskexecutions", "taskexecution", ("texec",))
 BACKFILL: Final = Resource("Backfill", "backfills", "backfill", ("tbf",))
 CALENDAR: Final = Resource("Calendar", "calendars", "calendar", ("tcal",))
+TASK_QUEUE: Final = Resource("TaskQueue", "taskqueues", "taskqueue", ("tqueue",))
 SHARD: Final = Resource("Shard", "shards", "shard", ("tshard",))
 
 

@@ -21,9 +21,11 @@ from taskrunner.api.v1alpha1.names import (
     CALENDAR,
     SCHEDULED_TASK,
     TASK_EXECUTION,
+    TASK_QUEUE,
 )
 from taskrunner.api.v1alpha1.scheduled_task import ScheduledTask
 from taskrunner.api.v1alpha1.task_execution import TaskExecution
+from taskrunner.api.v1alpha1.task_queue import TaskQueue
 from taskrunner.errors import Problem, SpecError
 
 M = TypeVar("M", bound=Wire)
@@ -50,6 +52,11 @@ def parse_calendar(obj: Mapping[str, Any]) -> Calendar:
 def parse_backfill(obj: Mapping[str, Any]) -> Backfill:
     """A Backfill as the API server or a YAML file gives it. Raises SpecError."""
     return _parse(Backfill, BACKFILL.kind, obj)
+
+
+def parse_task_queue(obj: Mapping[str, Any]) -> TaskQueue:
+    """A TaskQueue as the API server or a YAML file gives it. Raises SpecError."""
+    return _parse(TaskQueue, TASK_QUEUE.kind, obj)
 
 
 def _parse(model: type[M], kind: str, obj: Mapping[str, Any]) -> M:

@@ -42,6 +42,11 @@ class ExecutionReason(StrEnum):
     """As many runs are active as the operator may have at once. Waiting for runs of its own task
     has the reason ConcurrentRun."""
 
+    WAITING_FOR_QUEUE = "WaitingForQueue"
+    """The task's TaskQueue lets no more of its runs start now."""
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    """There is no TaskQueue of the name that the task gives."""
+
     # Succeeded
     JOB_COMPLETE = "JobComplete"
 
@@ -146,6 +151,7 @@ class TaskReason(StrEnum):
     PLANNED = "Planned"
     INVALID_SPEC = "InvalidSpec"
     CALENDAR_NOT_FOUND = "CalendarNotFound"
+    QUEUE_NOT_FOUND = "QueueNotFound"
     CLOCK_BEHIND_WATERMARK = "ClockBehindWatermark"
     SUSPENDED = "Suspended"
     PAUSED = "Paused"

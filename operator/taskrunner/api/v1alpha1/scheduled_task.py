@@ -17,7 +17,6 @@ from taskrunner.api.v1alpha1.common import (
     Items,
     Label,
     LocalTime,
-    NotBuilt,
     ObjectMeta,
     Rule,
     SpecModel,
@@ -238,15 +237,19 @@ class CatchUp(SpecModel):
 class QueueRef(SpecModel):
     """Where runs wait when they may not start yet."""
 
-    name: Annotated[Label | None, NotBuilt()] = Field(
-        None, description="Name of a TaskQueue in this namespace.", examples=["load-tests"]
+    name: Label | None = Field(
+        None,
+        description="Name of a TaskQueue in this namespace, whose limits the task shares with"
+        " others that name it. While there is none of the name, runs wait. Default: none.",
+        examples=["load-tests"],
     )
     max_length: int | None = Field(
         None,
         ge=0,
         le=10_000,
         description="Most runs of this task that may wait; further ones are skipped with the reason"
-        " QueueFull. 0 to 10000. Default: 100 with Queue or `maxConcurrent`, else no limit.",
+        " QueueFull. 0 to 10000. Default: 100 with Queue, `maxConcurrent` or a TaskQueue, else no"
+        " limit.",
         examples=[10],
     )
     timeout_seconds: int | None = Field(
@@ -515,7 +518,8 @@ class ScheduledTaskSpec(SpecModel):
     queue: QueueRef | None = Field(
         None,
         description="How runs wait that may not start yet, because of concurrencyPolicy Queue,"
-        " maxConcurrent, or the maximum of the operator. Default: as long as it takes.",
+        " maxConcurrent, a TaskQueue, or the maximum of the operator. Default: as long as it"
+        " takes.",
         examples=[{"maxLength": 10, "timeoutSeconds": 3600}],
     )
     timeout_seconds: int | None = Field(
