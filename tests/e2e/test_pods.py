@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from taskrunner.__main__ import connect
+from taskrunner.cli.main import build
+from taskrunner.kube.clock import SystemClock
 from team import Json, Team
 from testbed import Cluster
 from testbed.image_base import BASE_IMAGE
@@ -203,3 +207,38 @@ def test_a_quota_without_room(team: Team) -> None:
         team.kubectl("delete", "quota", "small")
     assert "exceeded quota: small" in found["message"]
     until(team, name, phase="Succeeded")
+
+
+def test_the_command_line_follows_the_logs_of_all_attempts(team: Team) -> None:
+    command = "case $(hostname) in *-1-*) echo first; exit 3;; *) echo second; sleep 2;; esac"
+    container = {
+        "name": "main",
+        "image": BASE_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", command],
+    }
+    pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {
+        "jobTemplate": {"spec": {"template": pod}},
+        "retryPolicy": {"maxRetries": 1, "initialDelaySeconds": 0},
+    }
+    metadata = {"name": "talks"}
+    kind = {"apiVersion": "taskrunner.dev/v1alpha1", "kind": "ScheduledTask"}
+    team.apply({**kind, "metadata": metadata, "spec": spec})
+    done = typed(team, "run", "talks", "--name", "said", "--follow", "--wait-timeout", "60s")
+    assert done.exit_code == 0, done.output
+    lines = [line.rpartition("] ")[2] for line in done.stdout.splitlines()]
+    assert lines.index("first") < lines.index("second")
+    assert lines[-1].startswith("said: Succeeded")
+    kept = typed(team, "logs", "talks").stdout.splitlines()
+    assert [line.split("/")[0] + line.rpartition("]")[2] for line in kept] == [
+        "[1 first",
+        "[2 second",
+    ]
+    assert typed(team, "logs", "said", "--attempt", "2", "-c", "main").stdout == "second\n"
+
+
+def typed(team: Team, *words: str) -> Result:
+    """A command of a user."""
+    place = ["-n", team.name, "--kubeconfig", str(team.cluster.kubeconfig)]
+    return CliRunner().invoke(build(SystemClock(), connect), [*words, *place])

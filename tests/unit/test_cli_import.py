@@ -55,6 +55,13 @@ def test_the_report_on_cronjobs_of_common_charts(line: CommandLine) -> None:
     assert int(re.search(r"^(\d+) CronJobs:", done.stdout, re.MULTILINE)[1]) >= 20  # type: ignore[index]
 
 
+def test_the_guide_shows_lines_of_the_report() -> None:
+    page = (GOLDEN.parents[2] / "docs" / "how-to" / "migrate-from-cronjob.md").read_text("utf-8")
+    (block,) = re.findall(r"```console\n\$ taskrunner import.*?\n(.*?)```", page, re.DOTALL)[:1]
+    report = (GOLDEN / "report.txt").read_text("utf-8").splitlines()
+    assert [line for line in block.splitlines() if line not in (*report, "…")] == []
+
+
 def test_the_tasks_made_of_cronjobs_of_common_charts(line: CommandLine) -> None:
     done = line.run("import", "cronjobs", *files(FILES))
     assert golden("tasks.txt", done.stdout) == done.stdout

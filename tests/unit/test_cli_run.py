@@ -200,6 +200,11 @@ def test_a_namespace_is_paused_by_its_label(line: CommandLine) -> None:
     assert "not paused already" in line.told("unpause", "-n", "qa")
 
 
+def test_a_label_that_says_false_is_no_pause(line: CommandLine) -> None:
+    line.namespace("qa", **{"taskrunner.dev/paused": "false"})
+    assert line.told("pause", "-n", "qa") == "namespace qa: paused\n"
+
+
 def config_map(line: CommandLine, namespace: str) -> None:
     labels = {
         "app.kubernetes.io/name": "taskrunner",

@@ -119,13 +119,14 @@ async def everything(session: Session, namespace: str) -> list[Obj]:
     and tells that its slot is decided; the other way round its slot would be, and it would not."""
     from taskrunner.api.v1alpha1.names import LABEL_PAUSED
     from taskrunner.cli.tables import plain
+    from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES
 
     found: list[Obj] = []
     for resource in await _resources(session):
         listed = await session.api.list(resource, namespace=namespace)
         found += [plain(resource, obj) for obj in listed]
     try:
-        paused = await session.api.list(NAMESPACES, label_selector=LABEL_PAUSED)
+        paused = await session.api.list(NAMESPACES, label_selector=PAUSED_NAMESPACES)
     except Refused:
         typer.echo("warning: Namespaces cannot be read: which are paused is not in it.", err=True)
         return found

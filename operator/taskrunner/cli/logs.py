@@ -16,7 +16,7 @@ from taskrunner.cli.cluster import (
     on_cluster,
     status_of,
 )
-from taskrunner.cli.shared import FAILED, Session, fail
+from taskrunner.cli.shared import FAILED, Session, dimmed, fail
 from taskrunner.errors import ApiError, NotFound, Refused
 from taskrunner.ports import PODS, SCHEDULED_TASKS, TASK_EXECUTIONS, Api, Clock, Obj
 
@@ -248,7 +248,7 @@ async def _print(
     if wanted.timestamps:
         query["timestamps"] = "true"
     path = f"/api/v1/namespaces/{namespace}/pods/{source.pod}/log"
-    label = typer.style(source.label, dim=True) if marked else ""
+    label = dimmed(source.label) if marked else ""
     try:
         async for line in session.raw.lines(path, query):
             typer.echo(label + line.decode(errors="replace"))

@@ -87,7 +87,8 @@ async def _one(api: Api, namespace: str, value: bool) -> None:
         found = await api.get(NAMESPACES, "", namespace)
     except NotFound:
         fail(f'There is no namespace "{namespace}". `kubectl get namespaces` lists them.')
-    if (LABEL_PAUSED in (found["metadata"].get("labels") or {})) is value:
+    label = (found["metadata"].get("labels") or {}).get(LABEL_PAUSED, "false")
+    if (label != "false") is value:
         typer.echo(f"namespace {namespace}: is {'paused' if value else 'not paused'} already")
         return
     patch = {"metadata": {"labels": {LABEL_PAUSED: "true" if value else None}}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -127,6 +128,12 @@ def time_option(option: str, text: str | None, zone: Zone | None) -> int | None:
         message = "This is not a time."
         remedy = 'Write e.g. "2026-03-29T00:00:00Z", "2026-03-29T02:00" or "2026-03-29".'
         fail(str(Problem(option, text, message, remedy)))
+
+
+def dimmed(text: str) -> str:
+    """Text of less weight; plain in a pipe, and where the user wants no colours
+    (https://no-color.org)."""
+    return text if os.environ.get("NO_COLOR") else typer.style(text, dim=True)
 
 
 def is_terminal() -> bool:

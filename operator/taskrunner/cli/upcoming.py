@@ -169,11 +169,11 @@ async def gathered(
 
 async def _held(api: Api) -> Mapping[str, str]:
     """Namespaces that are paused, as far as the user may know."""
-    from taskrunner.api.v1alpha1.names import LABEL_PAUSED
+    from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES
     from taskrunner.errors import Refused
 
     try:
-        paused = await api.list(NAMESPACES, label_selector=LABEL_PAUSED)
+        paused = await api.list(NAMESPACES, label_selector=PAUSED_NAMESPACES)
     except Refused:
         return {}
     return {found["metadata"]["name"]: "namespace paused" for found in paused}
