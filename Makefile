@@ -105,6 +105,11 @@ chaos: setup  ## Break things for ten minutes while tasks run, and account for e
 	@$(PY) -m testbed prepare
 	@PYTHONPATH=operator:$(PYTHONPATH) $(PY) -m chaos $(ARGS)
 
+.PHONY: alerts
+alerts: setup  ## Play the alert rules with promtool (built first: ten minutes of CPU, once per machine).
+	@$(PY) -m testbed path promtool > /dev/null
+	@$(PY) -m pytest -q tests/unit/test_monitoring.py
+
 .PHONY: clean
 clean:  ## Remove the environment and what tests and builds left in the checkout.
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build

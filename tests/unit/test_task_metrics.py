@@ -16,9 +16,7 @@ STATUS = {
 
 
 def state(name: str, **status: object) -> TaskState:
-    return TaskState(
-        f"qa/{name}", "qa", name, "uid", 1, 1, created=0, status=orjson.dumps(status)
-    )
+    return TaskState(f"qa/{name}", "qa", name, "uid", 1, 1, created=0, status=orjson.dumps(status))
 
 
 def scrape(*states: TaskState) -> list[str]:

@@ -38,7 +38,9 @@ PANELS: Final = (
         (("1 - taskrunner:slots_late:ratio_rate3d", ""),),
         "percentunit", 4, "stat",
     ),
-    Panel("Leaders", "One for each shard.", (("sum(taskrunner_leading)", ""),), width=4, kind="stat"),
+    Panel(
+        "Leaders", "One for each shard.", (("sum(taskrunner_leading)", ""),), width=4, kind="stat"
+    ),
     Panel("Tasks", "ScheduledTasks known.", (("max(taskrunner_tasks)", ""),), width=4, kind="stat"),
     Panel(
         "Active", "Runs that have a place.",
@@ -84,7 +86,9 @@ PANELS: Final = (
     ),
     Panel(
         "Waiting for a place", "Of runs that had to wait.",
-        tuple((_quantile(q, "taskrunner_queue_wait_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)),
+        tuple(
+            (_quantile(q, "taskrunner_queue_wait_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)
+        ),
         "s",
     ),
     Panel(

@@ -135,6 +135,13 @@ _OTHERS = (
             "helm.sh/helm/v4/internal/version.gitTreeState": "clean",
         },
     ),
+    GoModule(
+        directory="prometheus",
+        requires="github.com/prometheus/prometheus",
+        programs={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+        usual_seconds={"promtool": 180},
+        stamp={},
+    ),
 )
 
 
