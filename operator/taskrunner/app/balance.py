@@ -108,7 +108,9 @@ class Balancer:
                 # Others that begin now are told of us by this look, and we of them by the next.
                 self._known = True
                 return True
-            for shard in set(self._running) - wanted - self._ending:
+            for shard in sorted(set(self._running) - wanted - self._ending):
+                if self._holders[shard].holds:
+                    log.info("shard %d: handing it over; it is another one's share", shard)
                 self._end(shard)
             # Who competes in vain may do so because the others have agreed on another number.
             lacking = [shard for shard in sorted(wanted) if not self._holders[shard].holds]
@@ -140,8 +142,6 @@ class Balancer:
         return seen
 
     def _end(self, shard: int) -> None:
-        if self._holders[shard].holds:
-            log.info("shard %d: handing it over, so that each replica has its share", shard)
         self._ending.add(shard)
         self._running[shard].cancel()
 
