@@ -307,17 +307,6 @@ class Progress(StatusModel):
     message: str | None = Field(None, description="What it is doing.")
 
 
-class Resources(StatusModel):
-    """What the run used, where metrics exist."""
-
-    cpu_milliseconds: int | None = Field(
-        None, description="CPU time.", json_schema_extra={"format": "int64"}
-    )
-    memory_max_bytes: int | None = Field(
-        None, description="Largest memory use.", json_schema_extra={"format": "int64"}
-    )
-
-
 class TaskExecutionStatus(StatusModel):
     """What happened to the run. Written by the operator alone."""
 
@@ -370,7 +359,6 @@ class TaskExecutionStatus(StatusModel):
     result: str | None = Field(
         None, description="The last 4 KiB of the termination message of its container."
     )
-    resources: Resources | None = Field(None, description="What the run used, where metrics exist.")
 
 
 class TaskExecution(SpecModel):
