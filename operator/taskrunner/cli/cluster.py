@@ -12,7 +12,7 @@ import typer
 
 from taskrunner.cli.shared import FAILED, Connect, Session, fail
 from taskrunner.errors import NotFound, TaskrunnerError
-from taskrunner.ports import SCHEDULED_TASKS, TASK_EXECUTIONS, Api, Obj, Resource
+from taskrunner.ports import SCHEDULED_TASKS, TASK_EXECUTIONS, TASK_QUEUES, Api, Obj, Resource
 
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="Namespace; default: that of the context.")
@@ -75,6 +75,11 @@ async def task_called(api: Api, namespace: str, name: str) -> Obj:
 async def execution_called(api: Api, namespace: str, name: str) -> Obj:
     """The TaskExecution, or exit with what was probably meant."""
     return await _called(api, TASK_EXECUTIONS, "execution", "texec", namespace, name)
+
+
+async def queue_called(api: Api, namespace: str, name: str) -> Obj:
+    """The TaskQueue, or exit with what was probably meant."""
+    return await _called(api, TASK_QUEUES, "TaskQueue", "tqueue", namespace, name)
 
 
 async def _called(

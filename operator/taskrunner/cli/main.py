@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from taskrunner import __version__
-from taskrunner.cli import importing
+from taskrunner.cli import importing, queue
 from taskrunner.cli.backfill import backfill
 from taskrunner.cli.backup import backup, restore
 from taskrunner.cli.config import config
@@ -66,6 +66,7 @@ def build(clock: Clock, connect: Connect = no_cluster) -> typer.Typer:
         for name, command in commands.items():
             app.command(name, rich_help_panel=panel)(command)
     app.add_typer(importing.app, name="import", rich_help_panel="Operate")
+    app.add_typer(queue.app, name="queue", rich_help_panel="Operate")
     return app
 
 
