@@ -10,6 +10,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a benchmark that needs a cluster may take."""
+
+    rounds: int = 3
+    """How often each thing that is compared is measured, in turns; what counts is the median."""
+    small: bool = False
+    """A minute at most, for CI: fewer objects, and nothing that takes long."""
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One figure. Smaller is better."""
 
@@ -19,6 +29,8 @@ class Measure:
     unit: str
     note: str = ""
     """What the figure is of, for the reader of the table."""
+    samples: tuple[float, ...] = ()
+    """The values behind it, for a plot; in the JSON only."""
 
 
 def cpu_times(calls: Iterable[Callable[[], object]]) -> list[float]:
@@ -46,6 +58,11 @@ def cpu_times(calls: Iterable[Callable[[], object]]) -> list[float]:
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The value that so many percent are at or below (nearest rank)."""
+    """The value that so many percent are at or below (nearest rank); NaN of none."""
     ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else math.nan
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle one (the lower of two)."""
+    return percentile(values, 50)

@@ -1,13 +1,15 @@
 """What the engine has seen of the cluster, as small values that decisions are made from.
 
 A watch delivers whole objects; of 10,000 of them only these fields are kept. Parsing is by hand,
-not by model: it runs once per watch event, and the server has validated the objects already.
+not by model: it runs once per watch event, and the server has validated the objects already. What
+is the same in many objects is interned: it is kept once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final
 
 from taskrunner.api.v1alpha1 import names
@@ -178,20 +180,22 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
     if nominal is None:
         nominal = created
     not_before = instant_or_none(spec.get("notBefore"))
-    phase: str = status.get("phase", "")
+    phase = intern(status.get("phase", ""))
+    name = intern(meta["name"])
+    label: str = (meta.get("labels") or {}).get(names.LABEL_EXECUTION, "")
     return Execution(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        uid=meta["uid"],
+        namespace=intern(meta["namespace"]),
+        name=name,
+        uid=intern(meta["uid"]),
         resource_version=int(meta["resourceVersion"]),
         generation=meta.get("generation", 1),
         created=created,
         deleting="deletionTimestamp" in meta,
         owner_uid=_owner_uid(meta, names.SCHEDULED_TASK.kind),
-        task=spec["taskRef"]["name"],
-        type=spec.get("type", "Manual"),
-        decision=decision.get("type", "Run"),
-        decision_reason=decision.get("reason", ""),
+        task=intern(spec["taskRef"]["name"]),
+        type=intern(spec.get("type", "Manual")),
+        decision=intern(decision.get("type", "Run")),
+        decision_reason=intern(decision.get("reason", "")),
         decision_message=decision.get("message", ""),
         nominal=nominal,
         due=nominal if not_before is None else not_before,
@@ -203,8 +207,8 @@ def execution_from(obj: Mapping[str, Any]) -> Execution:
         attempt=status.get("attempt", 0),
         started=instant_or_none(status.get("startTime")),
         finished=instant_or_none(status.get("completionTime")),
-        reason=status.get("reason", ""),
-        label=(meta.get("labels") or {}).get(names.LABEL_EXECUTION, ""),
+        reason=intern(status.get("reason", "")),
+        label=name if label == name else label,
         stop=spec.get("stop") or "",
         timeout=spec.get("timeoutSeconds"),
         next_retry=instant_or_none(status.get("nextRetryTime")),
@@ -234,7 +238,7 @@ def job_from(obj: Mapping[str, Any]) -> Job:
             finished_at = instant_or_none(condition.get("lastTransitionTime"))
             reason, message = condition.get("reason", ""), condition.get("message", "")
     return Job(
-        namespace=meta["namespace"],
+        namespace=intern(meta["namespace"]),
         name=meta["name"],
         uid=meta["uid"],
         resource_version=int(meta["resourceVersion"]),
@@ -280,10 +284,10 @@ def _attempt_number(name: str) -> int:
 
 
 def _owner_uid(meta: Mapping[str, Any], kind: str) -> str:
-    return str(next((o["uid"] for o in meta.get("ownerReferences") or () if o["kind"] == kind), ""))
+    owners = meta.get("ownerReferences") or ()
+    return intern(next((o["uid"] for o in owners if o["kind"] == kind), ""))
 
 
 def _owner_name(meta: Mapping[str, Any], kind: str) -> str:
-    return str(
-        next((o["name"] for o in meta.get("ownerReferences") or () if o["kind"] == kind), "")
-    )
+    owners = meta.get("ownerReferences") or ()
+    return intern(next((o["name"] for o in owners if o["kind"] == kind), ""))

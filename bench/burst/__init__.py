@@ -1,0 +1,1 @@
+"""Many tasks due in the same second."""

@@ -1,1 +1,0 @@
-"""Measures on a real control plane with simulated nodes."""

@@ -1,0 +1,1 @@
+"""What tasks cost that are far from due."""

@@ -1,0 +1,1 @@
+"""How long one run takes to start on an idle cluster."""

@@ -1,0 +1,1 @@
+"""10,000 executions an hour."""
