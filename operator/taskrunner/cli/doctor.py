@@ -64,7 +64,7 @@ def as_data(check: Check) -> dict[str, str]:
 
 async def examine(session: Session, clock: Clock, namespace: str) -> list[Check]:
     """All checks, in the order in which one depends on the other."""
-    from taskrunner.cli import checks
+    from taskrunner.cli import checks, checks_running
 
     now = clock.now()
     # Ages are by the clock that wrote the times, as far as it is known.
@@ -76,11 +76,11 @@ async def examine(session: Session, clock: Clock, namespace: str) -> list[Check]
         ("definitions", checks.definitions(session)),
         ("policies", checks.policies(session)),
         ("your rights", checks.rights(session, namespace)),
-        ("pods", checks.operator(session)),
-        ("shards", checks.shards(session, now)),
+        ("pods", checks_running.operator(session)),
+        ("shards", checks_running.shards(session, now)),
         ("webhook", checks.webhook(session, namespace, now)),
-        ("clock", checks.clock(session)),
-        ("tasks", checks.tasks(session, now)),
+        ("clock", checks_running.clock(session)),
+        ("tasks", checks_running.tasks(session, now)),
     ):
         found += await _seen(about, looking)
     return found

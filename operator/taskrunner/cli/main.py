@@ -15,7 +15,7 @@ import typer
 from taskrunner import __version__
 from taskrunner.cli import importing, queue
 from taskrunner.cli.backfill import backfill
-from taskrunner.cli.backup import backup, restore
+from taskrunner.cli.backup import backup
 from taskrunner.cli.config import config
 from taskrunner.cli.control import cancel, resume, suspend
 from taskrunner.cli.doctor import doctor
@@ -25,6 +25,7 @@ from taskrunner.cli.logs import logs
 from taskrunner.cli.pausing import pause, unpause
 from taskrunner.cli.preview import preview
 from taskrunner.cli.redrive import redrive, retry
+from taskrunner.cli.restore import restore
 from taskrunner.cli.run import run
 from taskrunner.cli.shared import Connect, no_cluster
 from taskrunner.cli.top import top
