@@ -95,6 +95,8 @@ async def watch_errors(field: Field) -> str:
             await asyncio.sleep(field.between(0.5, 3))
         finally:
             ended = replica.tap.fail(code, reason)
+    if not ended:
+        raise ChaosError(f"another fault has ended the watches of {replica.name} meanwhile")
     return f"{code} to {ended} watches of {replica.name}, {deleted} deleted meanwhile"
 
 
