@@ -436,6 +436,24 @@ async def _expiry(stage: Stage) -> None:
         assert too["metadata"]["ownerReferences"][0]["name"] == "held"
 
 
+@life("a run that waits in Kueue, fails there, and is stopped in its second attempt")
+async def _kueue(stage: Stage) -> None:
+    world, label = stage.world, "kueue.x-k8s.io/queue-name"
+    world.pods.stuck["job"] = PULL
+    template: Obj = {"metadata": {"labels": {label: "team"}}, **TEMPLATE}
+    await by_hand(stage, jobTemplate=template, pendingTimeoutSeconds=5, retryPolicy=RETRY)
+    await stage.advance(TAKE_OVER)
+    assert (status(world)["phase"], status(world)["reason"]) == ("Queued", "WaitingForKueue")
+    world.server.patch(JOBS, NS, "now-1", {"spec": {"suspend": False}})
+    await stage.advance(20 + 2 * TAKE_OVER)
+    second = world.jobs()["now-2"]
+    assert (second["spec"]["suspend"], second["metadata"]["labels"][label]) == (True, "team")
+    world.server.patch(TASK_EXECUTIONS, NS, "now", {"spec": {"stop": "Graceful"}})
+    await stage.advance(5 + TAKE_OVER)
+    ended(world, "Cancelled", "Stopped", jobs=2)
+    assert "now-2" not in world.jobs()
+
+
 # --- the past ------------------------------------------------------------------------------------
 
 HOUR = 3600

@@ -350,6 +350,9 @@ class World:
                     if uid not in running:
                         self.jobs_created.append(name)
                         running[uid] = asyncio.ensure_future(self._run(job))
+                    if not job["spec"].get("suspend") and uid in suspended:
+                        suspended.discard(uid)
+                        running[uid] = asyncio.ensure_future(self._run(job))
                     if job["spec"].get("suspend") and uid not in suspended:
                         suspended.add(uid)
                         running[uid].cancel()

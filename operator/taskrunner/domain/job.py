@@ -83,6 +83,8 @@ def job_manifest(
     meta: dict[str, Any] = given.get("metadata") or {}
     spec: dict[str, Any] = given["spec"]
     spec.pop("ttlSecondsAfterFinished", None)
+    if policy.suspended:
+        spec["suspend"] = True
     if policy.retry.max_retries:
         spec.setdefault("backoffLimit", 0)
     if policy.timeout is not None:
@@ -118,8 +120,11 @@ def job_manifest(
 
 
 def is_suspended(template: bytes) -> bool:
-    """Whether the template wants its Jobs suspended, for another controller to start them."""
-    return bool(orjson.loads(template)["spec"].get("suspend"))
+    """Whether the Jobs of a template are to be made suspended, for another controller to start
+    them: it says so, or names a queue of Kueue."""
+    given: dict[str, Any] = orjson.loads(template)
+    labels = (given.get("metadata") or {}).get("labels") or {}
+    return bool(given["spec"].get("suspend")) or names.LABEL_KUEUE_QUEUE in labels
 
 
 def retry_manifest(
@@ -138,13 +143,16 @@ def retry_manifest(
     pod["metadata"] = _without_controller(pod.get("metadata") or {})
     kept = _without_controller(meta)
     notes = {k: v for k, v in (kept.get("annotations") or {}).items() if k != HALT_ANNOTATION}
+    labels = dict(kept.get("labels") or {})
+    if queue := notes.pop(names.ANNOTATION_KUEUE_QUEUE, ""):
+        labels[names.LABEL_KUEUE_QUEUE] = queue
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": name,
             "namespace": execution.namespace,
-            "labels": kept.get("labels") or {},
+            "labels": labels,
             "annotations": notes,
             "ownerReferences": [_owner(execution)],
         },

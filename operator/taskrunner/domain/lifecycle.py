@@ -88,6 +88,13 @@ class NoteWaiting:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteHeld:
+    """Record that the Job waits for a queue of somebody else's."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoteProgress:
     """Record how far the run says it is. It may wait; `until` is when to look again anyway."""
 
@@ -149,6 +156,7 @@ Step = (
     | Confirm
     | MarkRunning
     | NoteWaiting
+    | NoteHeld
     | NoteProgress
     | AskForPods
     | Suspend
@@ -295,6 +303,8 @@ def _follow(execution: Execution, job: Job, now: int, stop: Stop | None, facts: 
         return _failed(execution, job, failure_of(job, facts), job.finished_at or now)
     if halt is None:
         halt, look = _overdue(execution, job, now, facts)
+        if halt is None and job.held:
+            return _held(execution, job, look)
         if halt is None:
             return _running(execution, job, now, facts, look)
     if not job.suspended or job.halt is None:
@@ -312,6 +322,13 @@ def _pods_to_come(job: Job, facts: PodFacts, now: int) -> Wait | AskForPods | No
         return None
     ask = (now if job.finished_at is None else job.finished_at) + PODS_LATE_SECONDS
     return AskForPods() if ask <= now else Wait(ask)
+
+
+def _held(execution: Execution, job: Job, look: int | None) -> Wait | NoteHeld:
+    if (execution.phase, execution.reason) == ("Queued", ExecutionReason.WAITING_FOR_KUEUE):
+        return Wait(look)
+    where = f'Kueue to start it (queue "{job.queue}")' if job.queue else "somebody to resume it"
+    return NoteHeld(f'Job "{job.name}" is there, suspended, and waits for {where}.')
 
 
 def _running(
@@ -345,6 +362,8 @@ def _overdue(
 ) -> tuple[Halt | None, int | None]:
     """Why the attempt has to end because of the time, or when to look again."""
     looks: list[int] = []
+    if job.held:
+        return _waited(execution, job, now)
     if job.deadline is not None and not job.suspended:
         end = job_start(job) + job.deadline + DEADLINE_GRACE_SECONDS
         if end <= now:
@@ -352,17 +371,39 @@ def _overdue(
         looks.append(end)
     ran = job.ran or facts.running or _is_marked(execution, job)
     if job.policy.pending_timeout is not None and not ran:
-        end = job.created + job.policy.pending_timeout
+        # What waits in somebody else's queue is not pending yet.
+        since = job_start(job) if job.policy.suspended else job.created
+        end = since + job.policy.pending_timeout
         if end <= now:
             return _as_halt(pending_timed_out(job, facts)), None
         looks.append(end)
     return None, min(looks, default=None)
 
 
+def _waited(execution: Execution, job: Job, now: int) -> tuple[Halt | None, int | None]:
+    """Why a run has waited too long in somebody else's queue, or when it will have."""
+    ends: list[tuple[int, Halt]] = []
+    policy = job.policy
+    if policy.queue_timeout is not None:
+        text = f"It was not started within queue.timeoutSeconds ({policy.queue_timeout} s)."
+        halt = Halt(ExecutionReason.QUEUE_TIMED_OUT, text, "Skipped")
+        ends.append((job.created + policy.queue_timeout, halt))
+    if policy.starting_deadline is not None and job.attempt == 1 and execution.started is None:
+        text = f"It was not started within startingDeadlineSeconds ({policy.starting_deadline} s)."
+        halt = Halt(ExecutionReason.DEADLINE_EXCEEDED, text, "Skipped")
+        ends.append((execution.due + policy.starting_deadline, halt))
+    if not ends:
+        return None, None
+    end, halt = min(ends, key=lambda each: each[0])
+    return (halt, None) if end <= now else (None, end)
+
+
 def _halted(execution: Execution, job: Job, halt: Halt, finished: int) -> Retry | Finish:
     """The outcome of a Job that we have suspended, once no pod of it is left."""
     if not halt.phase:
         return _failed(execution, job, Failure(halt.reason, halt.message), finished)
+    if job.policy.suspended and job.started is None and execution.started is None:
+        return Finish(halt.phase, halt.reason, f"{halt.message} It had not started.")
     return Finish(
         halt.phase,
         halt.reason,

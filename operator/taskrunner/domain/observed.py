@@ -159,10 +159,22 @@ class Job:
     """Why we suspended it."""
     progress: Progress | None
     """How far its program says it is, on the Job itself."""
+    queue: str = ""
+    """The queue of Kueue that starts it; empty when it is in none, or not any more."""
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def left_queue(self) -> bool:
+        """It was halted in a queue of somebody else's, where something is reserved for it still."""
+        return self.policy.suspended and self.suspended and not self.finished
+
+    @property
+    def held(self) -> bool:
+        """It waits for a queue of somebody else's, which has not started it, or took it back."""
+        return self.left_queue and self.halt is None
 
     @property
     def execution_key(self) -> str:
@@ -260,6 +272,7 @@ def job_from(obj: Mapping[str, Any]) -> Job:
         policy=policy_from(notes.get(POLICY_ANNOTATION, "")),
         halt=halt_from(notes[HALT_ANNOTATION]) if HALT_ANNOTATION in notes else None,
         progress=progress_from(notes.get(names.ANNOTATION_PROGRESS)),
+        queue=(meta.get("labels") or {}).get(names.LABEL_KUEUE_QUEUE, ""),
     )
 
 

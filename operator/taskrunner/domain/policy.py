@@ -47,7 +47,11 @@ class RunPolicy:
     task_generation: int | None = None
     """The generation of the task whose template the Job is made from."""
     suspended: bool = False
-    """The template wants Jobs suspended, for a queue of somebody else's to start them."""
+    """Jobs are made suspended, for a queue of somebody else's (Kueue) to start them."""
+    queue_timeout: int | None = None
+    """Seconds that a Job may wait there."""
+    starting_deadline: int | None = None
+    """Seconds after it was due until which the first one must have been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,16 @@ class Halt:
 
 
 def policy_of(
-    task: CompiledTask, *, timeout: int | None, default_retries: int, suspended: bool
+    task: CompiledTask,
+    *,
+    timeout: int | None,
+    default_retries: int,
+    suspended: bool,
+    on_schedule: bool = True,
 ) -> RunPolicy:
     """The policy of a run that starts now. `timeout` is the run's own, where it has one;
-    `default_retries` holds for tasks that do not say how often to retry."""
+    `default_retries` holds for tasks that do not say how often to retry. `on_schedule`: it is for a
+    slot, so that it has a deadline."""
     rule = replace(task.retry, max_retries=default_retries) if task.default_retries else task.retry
     return RunPolicy(
         rule,
@@ -72,6 +82,8 @@ def policy_of(
         task.pending_timeout,
         task.generation,
         suspended,
+        task.places.timeout if suspended else None,
+        task.starting_deadline if suspended and on_schedule else None,
     )
 
 
@@ -82,6 +94,8 @@ def policy_text(policy: RunPolicy) -> str:
         "timeoutSeconds": policy.timeout,
         "pendingTimeoutSeconds": policy.pending_timeout,
         "suspend": policy.suspended or None,
+        "queueTimeoutSeconds": policy.queue_timeout,
+        "startingDeadlineSeconds": policy.starting_deadline,
     }
     for name, field in _RETRY_FIELDS.items():
         value = getattr(policy.retry, field)
@@ -107,6 +121,8 @@ def policy_from(text: str) -> RunPolicy:
         given.get("pendingTimeoutSeconds"),
         given.get("taskGeneration"),
         wire.get("suspend") is True,
+        given.get("queueTimeoutSeconds"),
+        given.get("startingDeadlineSeconds"),
     )
 
 

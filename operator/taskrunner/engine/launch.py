@@ -191,27 +191,46 @@ class Launcher:
             obj = await self._api.get(JOBS, execution.namespace, name)
             if job_from(obj).owner_uid != execution.uid:
                 return name_collision(name)
+        before = self._store.job_of(execution)
         self._store.put_job(job_from(obj))
+        if before is not None and before.attempt < attempt and before.left_queue:
+            await self.delete_job(before)
         return None
 
     async def suspend(self, job: Job, halt: Halt) -> None:
         """PATCH the Job so that its controller ends its pods and starts no other; the Job and its
         name stay. The cause is written with it, so that after a crash right after, the next leader
-        knows what the Job is suspended for."""
+        knows what the Job is suspended for. It leaves the queue of Kueue in the same write, or that
+        would start it again."""
+        metadata: dict[str, Any] = {
+            "resourceVersion": str(job.resource_version),
+            "annotations": {HALT_ANNOTATION: halt_text(halt)},
+        }
+        if job.queue:
+            metadata["annotations"][names.ANNOTATION_KUEUE_QUEUE] = job.queue
+            metadata["labels"] = {names.LABEL_KUEUE_QUEUE: None}
         obj = await self._api.patch(
             JOBS,
             job.namespace,
             job.name,
-            {
-                "metadata": {
-                    "resourceVersion": str(job.resource_version),
-                    "annotations": {HALT_ANNOTATION: halt_text(halt)},
-                },
-                "spec": {"suspend": True},
-            },
+            {"metadata": metadata, "spec": {"suspend": True}},
             timeout=self.timeout(),
         )
         self._store.put_job(job_from(obj))
+
+    async def delete_job(self, job: Job) -> None:
+        """DELETE a halted Job that was in somebody else's queue: what is reserved for it there is
+        free only when the Job is gone. A crash right before leaves the Job to the next leader."""
+        with suppress(NotFound):
+            await self._api.delete(
+                JOBS,
+                job.namespace,
+                job.name,
+                uid=job.uid,
+                propagation="Background",
+                timeout=self.timeout(),
+            )
+        self._store.drop_job(job)
 
     async def kill_pods(self, execution: Execution) -> None:
         """DELETE the pods of an execution that have not ended, without a grace period. Their Job is
@@ -248,6 +267,7 @@ class Launcher:
             timeout=execution.timeout,
             default_retries=self._default_retries,
             suspended=is_suspended(task.job_template),
+            on_schedule=execution.type == "Scheduled",
         )
         environment = task.parameters.environment(dict(execution.arguments))
         return job_manifest(task.job_template, execution, name, policy, environment=environment)

@@ -14,6 +14,7 @@ from taskrunner.domain.lifecycle import (
     Kill,
     Launch,
     MarkRunning,
+    NoteHeld,
     NoteProgress,
     NoteWaiting,
     Retry,
@@ -155,7 +156,7 @@ class Runs:
 
     async def _record(
         self,
-        step: MarkRunning | NoteWaiting | NoteProgress | Retry | Finish,
+        step: MarkRunning | NoteWaiting | NoteHeld | NoteProgress | Retry | Finish,
         execution: Execution,
         state: TaskState | None,
     ) -> Wait:
@@ -167,6 +168,11 @@ class Runs:
                 )
             case NoteWaiting(reason, message):
                 await self._note_waiting(execution, reason, message)
+            case NoteHeld(message):
+                status = queued_status(
+                    execution, ExecutionReason.WAITING_FOR_KUEUE, message, self._clock.now()
+                )
+                await self._launcher.write_status(execution, status)
             case NoteProgress(progress, until):
                 return await self._note_progress(execution, progress, until)
             case Retry():
@@ -213,7 +219,9 @@ class Runs:
         job = self._store.job_of(execution)
         if job is None or job.owner_uid != execution.uid or job.deleting:
             return
-        if not job.finished and not job.suspended:
+        if job.left_queue:
+            await self._launcher.delete_job(job)
+        elif not job.finished and not job.suspended:
             message = f"The execution has ended already ({execution.phase})."
             await self._launcher.suspend(job, Halt(execution.reason, message, execution.phase))
 

@@ -46,6 +46,8 @@ class ExecutionReason(StrEnum):
     """The task's TaskQueue lets no more of its runs start now."""
     QUEUE_NOT_FOUND = "QueueNotFound"
     """There is no TaskQueue of the name that the task gives."""
+    WAITING_FOR_KUEUE = "WaitingForKueue"
+    """Its Job is there, suspended, for Kueue or whoever else starts suspended Jobs."""
 
     # Succeeded
     JOB_COMPLETE = "JobComplete"
