@@ -45,6 +45,14 @@ EVERYTHING: Json = {
     "image": {"repository": "images.example/taskrunner", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
     "identity": {"stamp": "webhook"},
+    "guardRails": {
+        "enabled": True,
+        "minIntervalSeconds": 60,
+        "maxSchedules": 10,
+        "maxConcurrent": 5,
+        "maxHistory": 100,
+        "ownerOnly": True,
+    },
     "monitoring": {
         "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
         "rules": {"enabled": True, "labels": {"release": "prometheus"}},
