@@ -67,6 +67,8 @@ class ShardHolder:
         self._client = client
         self._events = events
         self._metrics = metrics
+        # From the beginning, so that a shard for which nobody acts can be told from none.
+        metrics.leading.labels(shard).set(0)
         self._mine = metrics.of_shard(shard)
         self._creations = Creations(clock)
         self._clocks = clocks
