@@ -310,6 +310,7 @@ NEEDED_AT_TIMES = {
     },
     "webhook": {
         ("get", "calendars"),
+        ("get", "taskqueues"),
         ("get", "scheduledtasks"),
     },
 }

@@ -187,3 +187,17 @@ async def test_retries_count_as_starts_and_go_before_what_waits(world: World) ->
     assert len(starts) == 6
     assert all(later - earlier >= 60 for earlier, later in zip(starts, starts[2:], strict=False))
     assert world.jobs_created.index("a-0-2") < world.jobs_created.index("b-2-1")
+
+
+async def test_slots_at_one_moment_with_equal_arguments_are_one_run_that_names_them_all(
+    world: World,
+) -> None:
+    await world.replica()
+    at = format_instant(START + 40)
+    entries: list[Obj] = [{"name": "hourly", "at": at}, {"name": "nightly", "at": at}]
+    entries.append({"name": "full", "at": at, "arguments": {"SUITE": "full"}})
+    world.apply("t", schedules=entries, parameters=[{"name": "SUITE", "default": "smoke"}])
+    await world.clock.advance(60)
+    said = {e["spec"]["decision"].get("message", "") for e in world.executions("t")}
+    assert said == {"Also for nightly.", ""}
+    assert len(world.jobs_created) == 2

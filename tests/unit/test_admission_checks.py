@@ -19,7 +19,7 @@ from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.errors import Problem, Transient
 from taskrunner.errors import Refused as RefusedError
 from taskrunner.ports import CALENDARS as CALENDAR_RESOURCE
-from taskrunner.ports import JOBS, SCHEDULED_TASKS
+from taskrunner.ports import JOBS, SCHEDULED_TASKS, TASK_QUEUES
 
 Json = dict[str, Any]
 
@@ -240,7 +240,7 @@ async def test_a_template_that_stays_is_not_tried_again(api: FakeApi) -> None:
     assert (
         await check(api, task({"schedule": "@daily"}), task({"schedule": "@hourly"})) == Verdict()
     )
-    assert api.calls == []
+    assert not [call for call in api.calls if call.resource == JOBS]
 
 
 async def test_a_template_that_changes_is_tried(api: FakeApi) -> None:
@@ -346,3 +346,49 @@ async def test_nothing_but_writing_is_looked_at(api: FakeApi, operation: str) ->
 
 async def test_a_kind_that_is_not_ours_is_allowed(api: FakeApi) -> None:
     assert await check(api, {"kind": "Pod", "metadata": {}}) == Verdict()
+
+
+# --- what else is in the namespace ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        pytest.param({"schedule": "0 4 * * *"}, True, id="the same"),
+        pytest.param({"schedule": "0 4 * * 0-6"}, True, id="the same in other words"),
+        pytest.param({"schedule": "0 3 * * *"}, False, id="another time"),
+        pytest.param({"schedule": "0 4 * * *", "suspend": True}, False, id="suspended"),
+        pytest.param({}, False, id="by hand"),
+        pytest.param(
+            {"schedules": [{"name": "a", "cron": "0 4 * * *", "arguments": {"A": "1"}}]},
+            False,
+            id="other arguments",
+        ),
+    ],
+)
+async def test_a_task_with_the_slots_and_the_template_of_another_is_warned_about(
+    api: FakeApi, spec: Json, told: bool
+) -> None:
+    api.server.create(SCHEDULED_TASKS, "qa", task({"schedule": "0 4 * * *"}, name="first"))
+    parameters = {"parameters": [{"name": "A"}]} if "schedules" in spec else {}
+    verdict = await check(api, task({**spec, **parameters}, name="second"))
+    assert not verdict.problems
+    assert any('"first" has the same slots' in text for text in verdict.warnings) is told
+    first = await check(api, task({"schedule": "0 4 * * *"}, name="first"))
+    assert not first.warnings  # Itself is not another one.
+
+
+async def test_another_template_is_another_task(api: FakeApi) -> None:
+    api.server.create(SCHEDULED_TASKS, "qa", task({"schedule": "0 4 * * *"}, name="first"))
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:2"}]}
+    template = {"spec": {"template": {"spec": pod}}}
+    changed = task({"schedule": "0 4 * * *", "jobTemplate": template}, name="second")
+    assert not (await check(api, changed)).warnings
+
+
+async def test_a_queue_that_is_not_there_is_warned_about(api: FakeApi) -> None:
+    named = task({"queue": {"name": "shared"}})
+    (warning,) = (await check(api, named)).warnings
+    assert 'spec.queue.name "shared": There is no TaskQueue of this name' in warning
+    api.server.create(TASK_QUEUES, "qa", {"metadata": {"name": "shared"}, "spec": {}})
+    assert not (await check(api, named)).warnings

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from taskrunner.admission.calendars import Calendars, ReadApi, Unusable
+from taskrunner.admission.neighbours import NeighbourApi, alike, doubled, missing_queue
 from taskrunner.admission.review import Request, Verdict
 from taskrunner.admission.template import Findings, TrialApi, check_template
 from taskrunner.api.v1alpha1.names import CALENDAR, SCHEDULED_TASK, TASK_EXECUTION
@@ -39,7 +40,7 @@ coincide takes long, and a review has few seconds."""
 _NOT_LOOKED: Final = "No time was left to look for warnings about the schedules."
 
 
-class Api(ReadApi, TrialApi, Protocol):
+class Api(ReadApi, TrialApi, NeighbourApi, Protocol):
     """What the checks ask of the API server."""
 
 
@@ -119,11 +120,20 @@ class Checker:
         now = int(self._clock.now())
         try:
             async with asyncio.timeout(_WARNING_SECONDS):
-                found = await self._apart(lambda: warnings_for(task, now))
+                found = await missing_queue(self._api, request.namespace, task)
+                found += await self._apart(lambda: warnings_for(task, now))
+                found += await self._doubled(request, task, now)
         except TimeoutError:
             log.info("%s %s: no time was left to look for warnings", request.uid, request.label)
             return [_NOT_LOOKED]
         return [str(warning) for warning in found]
+
+    async def _doubled(self, request: Request, task: CompiledTask, now: int) -> list[Problem]:
+        template = _template_of(request.obj)
+        if template is None or not task.entries or task.suspended:
+            return []
+        others = await alike(self._api, request.namespace, task.name, template)
+        return await self._apart(lambda: doubled(task, others, now)) if others else []
 
     async def _execution(self, request: Request, obj: JsonMap) -> Found:
         try:
