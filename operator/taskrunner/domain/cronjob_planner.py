@@ -127,6 +127,10 @@ class _Clock:
         """What a clock shows then; its tzinfo means nothing."""
         return _EPOCH + timedelta(seconds=instant + self._zone.offset(instant))
 
+    def is_steady(self, begin: int, end: int) -> bool:
+        """Whether the clock does not change in between."""
+        return self._zone.segment(begin) == self._zone.segment(end)
+
     def instant(self, local: datetime) -> int:
         """As Go's `time.Date`: in a gap or an overlap, one of the two that are possible."""
         unix = int((local - _EPOCH).total_seconds())
@@ -162,11 +166,11 @@ def _settled(schedule: CronJobSchedule, step: _Step) -> bool:
         if step.now.day == 1:
             return False
     while step.now.hour not in schedule.hours:
-        step.to_next_hour()
+        step.to_next_hour(schedule.hours)
         if step.now.hour == 0:
             return False
     while step.now.minute not in schedule.minutes:
-        step.to_next_minute()
+        step.to_next_minute(schedule.minutes)
         if step.now.minute == 0:
             return False
     if step.now.second:
@@ -203,16 +207,23 @@ class _Step:
             hours = 24 - self.now.hour if self.now.hour > 12 else -self.now.hour
             self.move(self.t + hours * 3600)
 
-    def to_next_hour(self) -> None:
+    def to_next_hour(self, wanted: frozenset[int]) -> None:
+        """An hour on; or, while clocks do not change, all those at once that do not fit."""
         if not self.fresh:
             self._anew(self.now.replace(minute=0, second=0))
-        self.move(self.t + 3600)
+        self._forward(3600, self.now.hour, wanted, 24)
 
-    def to_next_minute(self) -> None:
+    def to_next_minute(self, wanted: frozenset[int]) -> None:
+        """A minute on, in the same way."""
         if not self.fresh:
             self.fresh = True
             self.move(self.t - self.t % 60)
-        self.move(self.t + 60)
+        self._forward(60, self.now.minute, wanted, 60)
+
+    def _forward(self, unit: int, value: int, wanted: frozenset[int], end: int) -> None:
+        following = next((v for v in range(value + 1, end) if v in wanted), end)
+        later = self.t + unit * (following - value)
+        self.move(later if self._clock.is_steady(self.t, later) else self.t + unit)
 
     def _anew(self, local: datetime) -> None:
         self.fresh = True
