@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,10 @@ def fence_for(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="install", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--namespace", default="taskrunner-system", help="the operator's own")
+    shards = int(os.environ.get("SCHEDULER_SHARDS", "1"))
+    parser.add_argument(
+        "--shards", type=int, default=shards, help="as the operator's (default: $SCHEDULER_SHARDS)"
+    )
     options = parser.parse_args()
     program = str(binaries.ensure(["kubectl"])["kubectl"])
 
@@ -69,7 +74,7 @@ def main() -> None:
             raise SystemExit(f"install: kubectl {' '.join(arguments)} failed")
         return done.stdout
 
-    install(kubectl, options.namespace)
+    install(kubectl, options.namespace, shards=options.shards)
     print(f"installed: definitions, namespace {options.namespace}, fence")
 
 
