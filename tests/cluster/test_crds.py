@@ -206,7 +206,7 @@ def test_applying_objects_again_changes_nothing(space: Space) -> None:
     ]
 
     def versions() -> dict[str, str]:
-        text = space.kubectl("get", "stask,tcal", "-o=yaml")
+        text = space.kubectl("get", "stask,tcal,taskqueues,backfills", "-o=yaml")
         found = [obj["metadata"] for obj in yaml.safe_load(text)["items"]]
         return {meta["name"]: meta["resourceVersion"] for meta in found}
 
