@@ -176,16 +176,16 @@ class CompiledCalendar:
     def stretch(self, instant: int) -> tuple[int, int]:
         """A span around the instant in which the answer is the same: begin ≤ instant < end. It may
         be the same before and after as well."""
-        _, begin, end = self.look(instant)
+        _, _, begin, end = self.look(instant)
         return begin, end
 
-    def look(self, instant: int) -> tuple[str | None, int, int]:
-        """What `excludes` and `stretch` say, at once."""
+    def look(self, instant: int) -> tuple[str | None, bool, int, int]:
+        """What `excludes`, `closed` and `stretch` say, at once."""
         page = self._page(instant)
         starts = page.starts
         index = bisect_right(starts, instant)
         end = starts[index] if index < len(starts) else page.end
-        return page.reasons[index - 1], starts[index - 1], end
+        return page.reasons[index - 1], page.closed[index - 1], starts[index - 1], end
 
     def free_between(self, begin: int, end: int) -> bool:
         """Whether nothing is excluded from `begin` up to and with `end`."""

@@ -56,8 +56,8 @@ class Looks:
     around."""
 
     __slots__ = (
-        "_begin", "_days", "_end", "_same", "_walls", "edges", "joined", "placed", "row", "slots",
-        "uses",
+        "_begin", "_blackout", "_closed", "_days", "_deferred", "_end", "_same", "_walls", "edges",
+        "joined", "placed", "row", "slots", "uses",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
@@ -66,6 +66,10 @@ class Looks:
         # The last answer, and the time in which it is the same.
         self._begin, self._end = 0, 0
         self._same: tuple[CalendarUse, str] | None = None
+        self._closed = False
+        """Whether it excludes whole days there."""
+        self._blackout = (0, 0)
+        self._deferred: dict[int, tuple[CalendarUse, str, int | None] | None] = {}
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
         self._walls: dict[tuple[str, str], dict[int, tuple[str, int]]] = {}
         self.placed: dict[tuple[str, int], Placement] = {}
@@ -80,15 +84,37 @@ class Looks:
         """The first calendar that excludes the instant, and why; None when none does."""
         if self._begin <= instant < self._end:
             return self._same
-        begin, end, found = 0, LATEST, None
+        begin, end, found, closed = 0, LATEST, None, False
         for use in self.uses:
-            why, since, until = use.calendar.look(instant)
+            why, closed, since, until = use.calendar.look(instant)
             begin, end = max(begin, since), min(end, until)
             if why is not None:
                 found = use, why
                 break
-        self._begin, self._end, self._same = begin, end, found
+        self._begin, self._end, self._same, self._closed = begin, end, found, closed
         return found
+
+    def excluder_and_end(self, instant: int) -> tuple[CalendarUse, str, int | None] | None:
+        """The excluder and, of one that defers, the end of its exclusion. Deferrals of many slots
+        come by the same instants."""
+        try:
+            return self._deferred[instant]
+        except KeyError:
+            excluded = self.excluder(instant)
+        found = None
+        if excluded is not None:
+            use, why = excluded
+            end = use.calendar.end_of_exclusion(instant) if use.action == "Defer" else None
+            found = use, why, end
+        self._deferred[instant] = found
+        return found
+
+    def blackout(self, instant: int) -> tuple[int, int]:
+        """As the function `blackout`; the slots around come by the same one."""
+        begin, end = self._blackout
+        if not begin <= instant < end:
+            self._blackout = blackout(self.uses, instant)
+        return self._blackout
 
     def day(self, instant: int) -> Literal["free", "window", "closed"]:
         """Whether nothing excludes the instant, a window does, or the whole day is excluded."""
@@ -97,7 +123,7 @@ class Looks:
             if self.excluder(instant) is None:
                 found = "free"
             else:
-                shut = any(use.calendar.closed(instant) for use in self.uses)
+                shut = self._closed or any(use.calendar.closed(instant) for use in self.uses)
                 found = "closed" if shut else "window"
             self._days[instant] = found
         return found
@@ -148,15 +174,14 @@ def place(looks: Looks, zone: Zone, nominal: int) -> Placement:
 def _place(looks: Looks, zone: Zone, nominal: int) -> Placement:
     at, notes = nominal, list[str]()
     for _ in range(_MAX_MOVES):
-        found = looks.excluder(at)
+        found = looks.excluder_and_end(at)
         if found is None:
             return Placement(at, tuple(notes))
-        use, why = found
+        use, why, end = found
         name = use.calendar.name
         if use.action == "Skip":
             return Placement(nominal, excluded=f'The calendar "{name}" excludes it ({why}).')
         if use.action == "Defer":
-            end = use.calendar.end_of_exclusion(at)
             if end is None:
                 sentence = f'The calendar "{name}" excludes it ({why}) and all that comes after.'
                 return Placement(nominal, excluded=sentence)

@@ -37,7 +37,7 @@ class Row:
 
     __slots__ = (
         "_after", "_ahead", "_before", "_behind", "_classes", "_counts", "_edges", "_end",
-        "_first", "_groups", "_timelines",
+        "_first", "_firsts", "_groups", "_lasts", "_timelines",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
@@ -53,6 +53,10 @@ class Row:
         self._behind: dict[int, _Heads] = {}
         """… and back."""
         self._edges: dict[tuple[int, int, bool], int | None] = {}
+        self._firsts: dict[int, dict[int, int]] = {}
+        """For all classes at once: their first instants after an instant …"""
+        self._lasts: dict[int, dict[int, int]] = {}
+        """… and their last ones before it."""
         self._counts: dict[tuple[int, int], int] = {}
 
     def after(self, instant: int) -> Group | None:
@@ -114,6 +118,8 @@ class Row:
         if only is None:
             group = self.after(after)
             return None if group is None else group.nominal
+        if after in self._firsts:
+            return self._firsts[after].get(only)
         key = (only, after, True)
         if key not in self._edges:
             low = max(after, self._first - 1)
@@ -127,6 +133,8 @@ class Row:
         if only is None:
             group = self.before(before)
             return None if group is None else group.nominal
+        if before in self._lasts:
+            return self._lasts[before].get(only)
         key = (only, before, False)
         if key not in self._edges:
             high = min(before, self._end)
@@ -134,6 +142,28 @@ class Row:
             found = max((fire.time for fire in fires if fire is not None), default=None)
             self._edges[key] = None if found is None or found < self._first else found
         return self._edges[key]
+
+    def firsts(self, after: int) -> dict[int, int]:
+        """`nominal_after` for each class that has such an instant, in one search."""
+        found = self._firsts.get(after)
+        if found is None:
+            found = self._firsts[after] = {}
+            for time, index, _ in self._heads_after(max(after, self._first - 1)):
+                kind = self._classes[index]
+                if time < self._end and time < found.get(kind, LATEST):
+                    found[kind] = time
+        return found
+
+    def lasts(self, before: int) -> dict[int, int]:
+        """`nominal_before` for each class that has such an instant, in one search."""
+        found = self._lasts.get(before)
+        if found is None:
+            found = self._lasts[before] = {}
+            for order, index, _ in self._heads_before(min(before, self._end)):
+                kind = self._classes[index]
+                if -order >= self._first and -order > found.get(kind, -1):
+                    found[kind] = -order
+        return found
 
     def names(self, instant: int, only: int) -> bool:
         """Whether a class of equal arguments has a slot at the instant."""
@@ -170,6 +200,19 @@ class Row:
         return [timeline for timeline, kind in pairs if kind == only]
 
     def _search_after(self, instant: int) -> Group | None:
+        heads = self._heads_after(instant)
+        if not heads or heads[0][0] >= self._end:
+            return None
+        return self._group(heads[0][0], _level(heads))
+
+    def _search_before(self, instant: int) -> Group | None:
+        heads = self._heads_before(instant)
+        if not heads or -heads[0][0] < self._first:
+            return None
+        return self._group(-heads[0][0], _level(heads))
+
+    def _heads_after(self, instant: int) -> _Heads:
+        """The first slot of each schedule after an instant: a search that has come near goes on."""
         heads = _take(self._ahead, max((at for at in self._ahead if at <= instant), default=None))
         if heads is None:
             found = enumerate(timeline.next_after(instant) for timeline in self._timelines)
@@ -182,12 +225,11 @@ class Row:
                 heappop(heads)
             else:
                 heapreplace(heads, (following.time, index, following))
-        if not heads or heads[0][0] >= self._end:
-            return None
         self._ahead[instant] = heads
-        return self._group(heads[0][0], _level(heads))
+        return heads
 
-    def _search_before(self, instant: int) -> Group | None:
+    def _heads_before(self, instant: int) -> _Heads:
+        """The last slot of each schedule before an instant, likewise."""
         heads = _take(self._behind, min((at for at in self._behind if at >= instant), default=None))
         if heads is None:
             found = enumerate(timeline.previous_before(instant) for timeline in self._timelines)
@@ -200,10 +242,8 @@ class Row:
                 heappop(heads)
             else:
                 heapreplace(heads, (-earlier.time, index, earlier))
-        if not heads or -heads[0][0] < self._first:
-            return None
         self._behind[instant] = heads
-        return self._group(-heads[0][0], _level(heads))
+        return heads
 
     def _group(self, nominal: int, found: list[tuple[int, Fire]]) -> Group:
         group = self._groups.get(nominal)

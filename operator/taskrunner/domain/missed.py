@@ -118,7 +118,7 @@ def undecided(
             upcoming = slot
             break
         slots.append(slot)
-        if len(slots) == SURELY_WALKED and looks.row.more_than(WALKED, watermark, now):
+        if len(slots) == SURELY_WALKED and looks.row.more_than(_walked(task), watermark, now):
             able, until = _able(task, watermark, now, looks) if runs else ([], now)
             return _resolve_many(task, watermark, until, now, able, reason, left, looks)
     if not slots:
@@ -135,6 +135,12 @@ def undecided(
     ranges = _ranges(zip(slots, fates, strict=True), reason)
     upcoming = None if exhausted else upcoming
     return Undecided(start, ranges, upcoming, max(watermark, now), completed=upcoming is None)
+
+
+def _walked(task: CompiledTask) -> int:
+    """How many slots are walked: each takes a search over weeks for each calendar that moves it."""
+    moving = sum(use.action.endswith("BusinessDay") for use in task.calendars)
+    return WALKED // (1 + moving)
 
 
 def _resolve_many(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskrunner.domain.calendar import Action
-from taskrunner.domain.calendar_placement import Looks, blackout, excluder, place, stretch
+from taskrunner.domain.calendar_placement import Looks, place, stretch
 from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import Row, fires_at
@@ -95,8 +95,8 @@ def _count_skipped(
     for _ in range(min(MAX_STRETCHES, MAX_PARTS // len(task.entries))):
         if at > high:
             return True
-        found = excluder(task.calendars, at)
-        span = stretch(task.calendars, at) if found is None else blackout(task.calendars, at)
+        found = looks.excluder(at)
+        span = stretch(task.calendars, at) if found is None else looks.blackout(at)
         end = min(span[1], high + 1)
         if found is not None:
             for reason, count in _skipped_in(task, looks, at, end, found[0].action):
@@ -112,11 +112,12 @@ def _skipped_in(
 
     All slots of a class in the stretch go the same way but for the last: under Defer it may run.
     """
+    firsts, lasts = looks.row.firsts(begin - 1), looks.row.lasts(end)
     for kind in dict.fromkeys(task.classes):
-        first = looks.row.nominal_after(begin - 1, kind)
+        first = firsts.get(kind)
         if first is None or first >= end:
             continue
-        last = looks.row.nominal_before(end, kind) or first
+        last = lasts.get(kind, first)
         count = looks.row.count(begin - 1, end - 1, kind)
         if action == "Skip":
             yield EXCLUDED, Count(count, first, last)

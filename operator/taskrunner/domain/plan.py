@@ -163,13 +163,14 @@ class _Draft(NamedTuple):
 
 def _drafts(task: CompiledTask, looks: Looks, group: Group) -> Iterator[_Draft]:
     """One for each class of equal arguments, in list order."""
+    excluded = bool(task.calendars) and looks.excluder(group.nominal) is not None
     classes: dict[int, tuple[int, ...]] = {}
     for index in group.members:
         kind = task.classes[index]
         classes[kind] = (*classes.get(kind, ()), index)
     for members in classes.values():
         placement = Placement(group.nominal)
-        if task.calendars:
+        if excluded:
             placement = place(looks, task.entries[members[0]].zone, group.nominal)
         yield _Draft(group, members, placement)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks, blackout, excluder
+from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.plan import Slot, slots_of, walk
 from taskrunner.domain.zones import LATEST
@@ -20,9 +20,11 @@ MAX_LOOKS: Final = 400
 calendars that exclude nearly everything; over a year of excluded days fits in."""
 FEW_LOOKS: Final = 30
 """The same for an evaluation: when it looks back for what to catch up on, and ahead for the end of
-a streak of skipped slots. A blackout takes one look, and more when it is long; with many schedules
-there are fewer."""
-MIN_LOOKS: Final = 8
+a streak of skipped slots. A blackout takes one look, and more when it is long."""
+LOOK_WORK: Final = 250
+"""There are fewer looks with many schedules and calendars: a look asks each schedule once and each
+calendar a few times, and all looks together so often."""
+MIN_LOOKS: Final = 6
 
 
 def runs_after(
@@ -61,7 +63,8 @@ def next_run(task: CompiledTask, after: int) -> int | None:
 
 def few_looks(task: CompiledTask) -> int:
     """Looks that an evaluation takes."""
-    return max(MIN_LOOKS, FEW_LOOKS - len(task.entries) // 2)
+    work = max(1, len(task.entries) + 3 * len(task.calendars))
+    return max(MIN_LOOKS, min(FEW_LOOKS, LOOK_WORK // work))
 
 
 def _looked_at(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
@@ -119,26 +122,25 @@ def runs_before(
 
 def _skipped_until(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≥ nominal such that no slot from the skipped one at `nominal` to it runs."""
-    found = excluder(task.calendars, nominal)
+    found = looks.excluder(nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
         return nominal
-    _, end = blackout(task.calendars, nominal)
+    _, end = looks.blackout(nominal)
     if found[0].action == "Skip":
         return end - 1
     # Defer: of each class of arguments, at most the last slot of the stretch runs. It may be here.
-    lasts = (looks.row.nominal_before(end, kind) for kind in set(task.classes))
-    running = min((last for last in lasts if last is not None and last >= nominal), default=end)
+    lasts = looks.row.lasts(end).values()
+    running = min((last for last in lasts if last >= nominal), default=end)
     return max(nominal, running - 1)
 
 
 def _skipped_from(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≤ nominal such that no slot from it to the skipped one at `nominal` runs."""
-    found = excluder(task.calendars, nominal)
+    found = looks.excluder(nominal)
     if found is None or found[0].action.endswith("BusinessDay"):
         return nominal
-    begin, end = blackout(task.calendars, nominal)
+    begin, end = looks.blackout(nominal)
     if found[0].action == "Skip":
         return begin
-    lasts = (looks.row.nominal_before(end, kind) for kind in set(task.classes))
-    running = (last for last in lasts if last is not None and begin <= last < nominal)
+    running = (last for last in looks.row.lasts(end).values() if begin <= last < nominal)
     return max((last + 1 for last in running), default=begin)
