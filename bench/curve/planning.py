@@ -23,7 +23,7 @@ def measure() -> Iterator[Measure]:
     _round(SIZES[0])  # What is loaded once, such as time zones, is not of the first size.
     costs: dict[str, list[float]] = {}
     for size in SIZES:
-        rounds = [_round(size) for _ in range(3 if size < SIZES[-1] else 2)]
+        rounds = [_round(size) for _ in range(3 if size < 10_000 else 1)]
         for what in rounds[0]:
             cost = median(each[what] for each in rounds)
             costs.setdefault(what, []).append(cost)
