@@ -183,6 +183,27 @@ def _silence(stage: Stage, then: Callable[[], None]) -> Callable[[Call], None]:
     return hook
 
 
+@life("a slot that a person skips, and a time that is none")
+async def _skipped(stage: Stage) -> None:
+    world = stage.world
+    world.apply("hello", schedules=at(30, 32))
+    await stage.begin()
+    for second in (30, 31):
+        decision = {"type": "Skip", "reason": "Requested"}
+        time = format_instant(START + second)
+        spec = {"taskRef": {"name": "hello"}, "type": "Scheduled", "scheduledTime": time}
+        name = {"name": f"hello-{START + second}"}
+        world.server.create(
+            TASK_EXECUTIONS, NS, {"metadata": name, "spec": {**spec, "decision": decision}}
+        )
+    await stage.advance(30 + TAKE_OVER)
+    assert world.started("hello") == [32]
+    ended(world, "Skipped", "Requested", jobs=0, name=f"hello-{START + 30}")
+    assert world.status("hello")["scheduledCount"] == 1
+    with suppress(NotFound):
+        ended(world, "Cancelled", "NotASlot", jobs=0, name=f"hello-{START + 31}")
+
+
 @life("names that another leader took a moment before")
 async def _taken(stage: Stage) -> None:
     def as_well(call: Call) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +314,32 @@ CLAIMS: dict[str, tuple[Json, str]] = {
             "scheduledTime": "2026-01-01T00:00:00Z",
         },
         "spec.type Scheduled is for the operator. Write type: Manual, or leave it out, to run a"
-        " task by hand.",
+        " task by hand; to skip a slot, use taskrunner skip, or write decision: {type: Skip,"
+        " reason: Requested}.",
+    ),
+    "a skip for another reason": (
+        {
+            "type": "Scheduled",
+            "decision": {"type": "Skip", "reason": "Suspended"},
+            "scheduledTime": "2026-01-01T00:00:00Z",
+        },
+        "spec.type Scheduled is for the operator.",
+    ),
+    "a skip of a range": (
+        {
+            "type": "Scheduled",
+            "decision": {"type": "Skip", "reason": "Requested", "count": 7},
+            "scheduledTime": "2026-01-01T00:00:00Z",
+        },
+        "spec.type Scheduled is for the operator.",
+    ),
+    "a miss": (
+        {
+            "type": "Scheduled",
+            "decision": {"type": "Miss", "reason": "Requested"},
+            "scheduledTime": "2026-01-01T00:00:00Z",
+        },
+        "spec.type Scheduled is for the operator.",
     ),
     "another name": (
         {"requestedBy": {"username": "carol"}},
@@ -547,6 +574,50 @@ def test_a_schedule_whose_arguments_do_not_fit_is_refused_or_not_ready(
     ready = eventually(not_ready, "the task is not ready", lambda: operator.log[-3000:])
     assert ready
     assert sentence in ready["message"]
+
+
+def test_who_may_run_a_task_may_have_a_slot_of_it_skipped(
+    space: Space, operator: OperatorProcess
+) -> None:
+    """And nobody else; on record is who asked."""
+    every = {"schedules": [{"name": "a", "everySeconds": 10}], "catchUp": {"policy": "All"}}
+    name = space.create(fresh(every, by="jane"), by="jane")["metadata"]["name"]
+
+    def skip(by: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "taskrunner", "skip", name, *options, f"-n={space.name}"]
+        return subprocess.run(
+            [*command, f"--kubeconfig={space.user(by)}"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    no = skip("bob")
+    assert no.returncode == 1
+    assert _NO_JOBS.format(namespace=space.name, kind="TaskExecution") in no.stderr
+    done = skip("carol", "--because=A test")
+    assert done.returncode == 0, done.stderr
+    skipped = done.stdout.split("(")[-1].rstrip(")\n")
+    stored = space.get("texec", skipped)["spec"]
+    if space.stamped:
+        assert stored["requestedBy"]["username"] == "carol"
+    assert stored["decision"] == {"type": "Skip", "reason": "Requested", "message": "A test"}
+    nominal = int(skipped.rpartition("-")[2])
+
+    def after() -> bool:
+        return space.kubectl("get", "job", f"{name}-{nominal + 10}-1")[0]
+
+    eventually(after, "the slot after it starts", lambda: operator.log[-3000:], seconds=40)
+    status = space.get("texec", skipped)["status"]
+    assert (status["phase"], status["reason"]) == ("Skipped", "Requested")
+    assert status["message"].startswith("A test")
+    assert "NotFound" in space.kubectl("get", "job", f"{skipped}-1")[2]
+    if space.replica is not None:
+        wrong = json.loads(json.dumps({"metadata": {"name": f"{name}-{nominal + 10_001}"}}))
+        wrong |= {"apiVersion": "taskrunner.dev/v1alpha1", "kind": "TaskExecution"}
+        time = datetime.fromtimestamp(nominal + 10_001, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        decision = {"type": "Skip", "reason": "Requested"}
+        reference = {"taskRef": {"name": name}, "type": "Scheduled", "scheduledTime": time}
+        wrong["spec"] = {**reference, "decision": decision}
+        assert f"The task has no slot at {time}. Slots near it:" in space.refusal(wrong, "carol")
 
 
 def test_a_slot_keeps_who_asked_for_the_task(space: Space, operator: OperatorProcess) -> None:

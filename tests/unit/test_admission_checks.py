@@ -14,8 +14,10 @@ from taskrunner.admission import checks
 from taskrunner.admission.checks import Checker
 from taskrunner.admission.review import Request, Verdict
 from taskrunner.api.v1alpha1.calendar import Calendar
+from taskrunner.api.v1alpha1.names import API_VERSION
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
+from taskrunner.domain.instants import format_instant
 from taskrunner.errors import Problem, Transient
 from taskrunner.errors import Refused as RefusedError
 from taskrunner.ports import CALENDARS as CALENDAR_RESOURCE
@@ -54,6 +56,61 @@ def task(spec: Json | None = None, **metadata: Any) -> Json:
 
 def calendar(name: str, spec: Json | None = None) -> Json:
     return merged(GOOD["Calendar"], {"metadata": {"name": name}, "spec": spec or {}})
+
+
+def skip(second: int, name: str = "") -> Json:
+    """A request to skip the slot at so many seconds after NOW; slots are at 40, 100, 160 …"""
+    time = int(NOW) + second
+    spec = {
+        "taskRef": {"name": "hourly"},
+        "type": "Scheduled",
+        "scheduledTime": format_instant(time),
+        "decision": {"type": "Skip", "reason": "Requested"},
+    }
+    metadata = {"name": name or f"hourly-{time}", "namespace": "qa"}
+    return {"apiVersion": API_VERSION, "kind": "TaskExecution", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("second", "name", "problem", "warning"),
+    [
+        (100, "", "", ""),
+        (
+            90,
+            "",
+            'spec.scheduledTime "2026-09-21T14:14:50Z": The task has no slot at'
+            " 2026-09-21T14:14:50Z. Slots near it: 2026-09-21T14:14:00Z (hourly-1790000040),"
+            " 2026-09-21T14:15:00Z (hourly-1790000100), 2026-09-21T14:16:00Z (hourly-1790000160)."
+            " Write one of these, or use taskrunner skip.",
+            "",
+        ),
+        (
+            100,
+            "hourly-1790000160",
+            'metadata.name "hourly-1790000160": The execution of the slot at 2026-09-21T14:15:00Z'
+            ' is called "hourly-1790000100". Write one of these, or use taskrunner skip.',
+            "",
+        ),
+        (40, "", "", "The slot is over or under way"),
+    ],
+    ids=["a slot", "no slot", "another slot's name", "a slot that is over"],
+)
+async def test_what_is_skipped_by_hand_must_be_a_slot(
+    api: FakeApi, second: int, name: str, problem: str, warning: str
+) -> None:
+    present = task({"schedule": "* * * * *"}, name="hourly")
+    api.server.create(SCHEDULED_TASKS, "qa", present)
+    api.clock.suspend(60)  # type: ignore[attr-defined]
+    verdict = await check(api, skip(second, name))
+    assert " ".join(map(str, verdict.problems)) == problem
+    assert warning in " ".join(verdict.warnings)
+    assert bool(verdict.warnings) == bool(warning)
+
+
+async def test_a_skip_for_a_task_that_is_not_there_is_warned_about(api: FakeApi) -> None:
+    verdict = await check(api, skip(100))
+    assert not verdict.problems
+    assert "There is no ScheduledTask" in verdict.warnings[0]
 
 
 def fields(verdict: Verdict) -> list[str]:

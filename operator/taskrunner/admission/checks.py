@@ -19,11 +19,14 @@ from taskrunner.api.v1alpha1.parse import (
     parse_scheduled_task,
     parse_task_execution,
 )
+from taskrunner.api.v1alpha1.reasons import ExecutionReason
 from taskrunner.api.v1alpha1.task_execution import TaskExecution
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.domain.compile import CompiledTask, compile_task
+from taskrunner.domain.instants import format_instant
 from taskrunner.domain.parameters import compile_parameters
+from taskrunner.domain.skipping import no_slot
 from taskrunner.domain.warnings import warnings_for, warnings_for_calendar
 from taskrunner.errors import ApiError, NotFound, Problem, SpecError
 from taskrunner.ports import SCHEDULED_TASKS, Clock
@@ -141,7 +144,8 @@ class Checker:
         except SpecError as error:
             return Found(list(error.problems))
         task = execution.spec.task_ref.name
-        if request.old is not None or execution.spec.type != "Manual":
+        skips = asks_to_skip(execution)
+        if request.old is not None or not (execution.spec.type == "Manual" or skips):
             return Found()
         try:
             present = await self._api.get(SCHEDULED_TASKS, request.namespace, task)
@@ -156,7 +160,39 @@ class Checker:
             return (
                 Found()
             )  # The operator looks again when it starts the run, and says what it finds.
-        return _fitting(execution, present)
+        return (
+            await self._skipping(request, execution, present)
+            if skips
+            else _fitting(execution, present)
+        )
+
+    async def _skipping(
+        self, request: Request, execution: TaskExecution, present: JsonMap
+    ) -> Found:
+        """Whether there is a slot to skip. A task that cannot be followed has none to look for."""
+        calendars = await self._calendars.read(request.namespace, _calendar_names(present))
+        usable = {name: _or_empty(name, calendar) for name, calendar in calendars.items()}
+        time = execution.spec.scheduled_time
+        assert time is not None  # parsed
+        nominal, now = int(time.timestamp()), int(self._clock.now())
+
+        def judged() -> Found:
+            task = compile_task(parse_scheduled_task(present), usable)
+            problem = no_slot(task, nominal, request.name)
+            if problem:
+                field = "spec.scheduledTime" if problem.startswith("The task") else "metadata.name"
+                value = format_instant(nominal) if field[0] == "s" else request.name
+                remedy = "Write one of these, or use taskrunner skip."
+                return Found([Problem(field, value, problem, remedy)])
+            if nominal <= now:
+                text = "The slot is over or under way; if it was decided, nothing is skipped."
+                return Found(warnings=[f'spec.scheduledTime "{format_instant(nominal)}": {text}'])
+            return Found()
+
+        try:
+            return await self._apart(judged)
+        except SpecError:
+            return Found()
 
     async def _calendar(self, _: Request, obj: JsonMap) -> Found:
         def compiled() -> Found:
@@ -179,6 +215,16 @@ class Checker:
 
     async def _apart(self, compute: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, compute)
+
+
+def asks_to_skip(execution: TaskExecution) -> bool:
+    """Whether a person decides that a slot does not run."""
+    decision = execution.spec.decision
+    return (
+        execution.spec.type == "Scheduled"
+        and decision is not None
+        and (decision.type, decision.reason) == ("Skip", ExecutionReason.REQUESTED)
+    )
 
 
 def _fitting(execution: TaskExecution, present: JsonMap) -> Found:

@@ -28,6 +28,7 @@ from taskrunner.cli.redrive import redrive, retry
 from taskrunner.cli.restore import restore
 from taskrunner.cli.run import run
 from taskrunner.cli.shared import Connect, no_cluster
+from taskrunner.cli.skip import skip
 from taskrunner.cli.top import top
 from taskrunner.cli.upcoming import next_
 from taskrunner.cli.version import version
@@ -79,6 +80,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "retry": retry,
         "redrive": redrive,
         "backfill": backfill,
+        "skip": skip,
     },
     "Look": {"history": history, "logs": logs, "top": top},
     "Hold": {"suspend": suspend, "resume": resume, "pause": pause, "unpause": unpause},

@@ -151,11 +151,15 @@ async def gathered(
     tasks = [task for task in tasks if not names or task["metadata"]["name"] in names]
     calendars = await _calendars(api, namespace)
     held = await _held(api)
+    asked = await api.list(
+        TASK_EXECUTIONS, namespace=namespace, field_selector="status.reason=Requested"
+    )
+    skipped = frozenset(place_of(execution) for execution in asked)
     found: list[Due] = []
     for task in tasks:
         place = place_of(task)
         why = "suspended" if task["spec"].get("suspend") else held.get(place[0], "")
-        found += _slots(task, calendars.get(place[0], {}), now, until, count, why)
+        found += _slots(task, calendars.get(place[0], {}), skipped, now, until, count, why)
     chosen = {place_of(task) for task in tasks}
     runs = await api.list(TASK_EXECUTIONS, namespace=namespace, field_selector=NOT_ENDED)
     found += [
@@ -196,6 +200,7 @@ async def _calendars(api: Api, namespace: str) -> dict[str, dict[str, CompiledCa
 def _slots(
     obj: Obj,
     calendars: Mapping[str, CompiledCalendar],
+    skipped: frozenset[tuple[str, str]],
     now: int,
     until: int,
     count: int,
@@ -206,10 +211,12 @@ def _slots(
     from taskrunner.api.v1alpha1.parse import parse_scheduled_task
     from taskrunner.domain.compile import compile_task
     from taskrunner.domain.preview import upcoming
+    from taskrunner.domain.skipping import leaving_out
 
     namespace, name = place_of(obj)
     try:
         task = compile_task(parse_scheduled_task(obj), calendars)
+        task = leaving_out(task, frozenset(slot for at, slot in skipped if at == namespace))
     except SpecError as error:
         warn([f"task {namespace}/{name} cannot be followed: {error}"])
         return

@@ -145,6 +145,9 @@ class CompiledTask:
     """Who asked for what the task does now, as stamped at admission; empty when nobody knows."""
     job_template: bytes
     """spec.jobTemplate as JSON."""
+    left_out: frozenset[str] = frozenset()
+    """Names of the slots that somebody has asked to skip: not of the spec, but of the executions
+    that say so (`domain.skipping`)."""
 
     @property
     def moves_back(self) -> bool:

@@ -19,6 +19,8 @@ DEAD_LETTERS_KEPT: Final = 20
 """Runs kept per task that have exhausted their retries, unless the operator is set otherwise. They
 wait for somebody, so they are counted apart from failures."""
 _DEAD: Final = "DeadLetter"
+_VAIN: Final = "Vain"
+"""Requests to skip that named no slot: their names must not become locks of slots to come."""
 
 MOST_AT_ONCE: Final = 100
 """Executions deleted by one call: with 56 characters a name, the address stays below the 8 KiB that
@@ -54,6 +56,7 @@ def expendable(
         "Failed": failed,
         _DEAD: dead_letters,
         "Cancelled": CANCELLED_KEPT,
+        _VAIN: 0,
         "": RECORDS_KEPT,
     }
     # Runs of the past have the same limits, and do not push out those of the schedule.
@@ -77,6 +80,8 @@ def _group(execution: Execution) -> str:
     """What an execution counts with."""
     if is_dead_letter(execution):
         return _DEAD
+    if execution.reason == ExecutionReason.NOT_A_SLOT:
+        return _VAIN
     if execution.phase in ("Succeeded", "Failed"):
         return execution.phase
     return "Cancelled" if execution.is_run else ""
@@ -133,8 +138,9 @@ def selector(batch: Iterable[Execution]) -> str:
 
 def _freed(execution: Execution, decided_until: int) -> bool:
     """Whether nothing depends on the name any more; only those of slots are locks."""
-    latest = max(execution.nominal, execution.decided_at)
-    return execution.type != "Scheduled" or latest <= decided_until
+    if execution.type != "Scheduled" or _group(execution) == _VAIN:
+        return True
+    return max(execution.nominal, execution.decided_at) <= decided_until
 
 
 def _ended(execution: Execution) -> int:

@@ -31,10 +31,12 @@ from taskrunner.domain.coalesce import coalesces
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.hashing import spread
 from taskrunner.domain.merge import REMEMBERED, Group
+from taskrunner.domain.naming import execution_name
 from taskrunner.domain.zones import LATEST
 
 EXCLUDED: Final = ExecutionReason.EXCLUDED_BY_CALENDAR.value
 COALESCED: Final = ExecutionReason.COALESCED.value
+REQUESTED: Final = ExecutionReason.REQUESTED.value
 
 
 class Slot(NamedTuple):
@@ -50,7 +52,7 @@ class Slot(NamedTuple):
     not_before: int | None = None
     """When it runs, if a calendar defers it."""
     skip: str | None = None
-    """The reason (EXCLUDED or COALESCED) when it does not run."""
+    """The reason (EXCLUDED, COALESCED or REQUESTED) when it does not run."""
     message: str = ""
     """Why it does not run, as a sentence."""
     notes: tuple[str, ...] = ()
@@ -83,10 +85,25 @@ def walk(task: CompiledTask, after: int, looks: Looks | None = None) -> Iterator
     `looks` keeps what calendars answered, for several searches in the same time.
     """
     looks = looks or Looks(task)
-    if task.moves_back:
-        return _in_due_order(task, after, looks)
-    # Without moves, due follows the order of nominal: jitter never reaches the next slot.
-    return (slot for slot in _by_nominal(task, after, looks) if slot.due > after)
+    found = (
+        _in_due_order(task, after, looks)
+        if task.moves_back
+        else (
+            # Without moves, due follows the order of nominal: jitter never reaches the next slot.
+            slot
+            for slot in _by_nominal(task, after, looks)
+            if slot.due > after
+        )
+    )
+    return (as_asked(task, slot) for slot in found) if task.left_out else found
+
+
+def as_asked(task: CompiledTask, slot: Slot) -> Slot:
+    """The slot; skipped, if somebody has asked for that."""
+    name = execution_name(task.name, slot.nominal, slot.schedule, bool(slot.arguments))
+    if slot.skip is not None or name not in task.left_out:
+        return slot
+    return slot._replace(skip=REQUESTED, message="Somebody asked to skip it.")
 
 
 def _by_nominal(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:

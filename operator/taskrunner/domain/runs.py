@@ -12,7 +12,7 @@ from typing import Final
 
 from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.plan import Slot, slots_of, walk
+from taskrunner.domain.plan import Slot, as_asked, slots_of, walk
 from taskrunner.domain.zones import LATEST
 
 MAX_LOOKS: Final = 400
@@ -101,6 +101,8 @@ def runs_before(
             if not known:
                 following, known = looks.row.nominal_after(group.nominal), True
             slots = list(slots_of(task, looks, group, following, until=until))
+            if task.left_out:
+                slots = [as_asked(task, slot) for slot in slots]
             if task.jitter:
                 following = group.nominal
             running = [slot for slot in slots if slot.skip is None]

@@ -92,7 +92,7 @@ def outcome_fields(
             old, "lastMissedTime", (e.nominal for e in executions if e.decision == "Miss")
         ),
         "lastSkippedTime": _latest(
-            old, "lastSkippedTime", (e.nominal for e in executions if e.decision == "Skip")
+            old, "lastSkippedTime", (e.nominal for e in executions if _is_skipped(e))
         ),
         "consecutiveFailures": tally.consecutive_failures,
         "activeCount": len(active),
@@ -130,6 +130,11 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         elif present != value:
             patch[key] = value
     return patch
+
+
+def _is_skipped(execution: Execution) -> bool:
+    """Not what somebody asked for in vain (`domain.skipping`)."""
+    return execution.decision == "Skip" and execution.phase != "Cancelled"
 
 
 def _ended(execution: Execution) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 import orjson
 
+from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import (
     Seen,
     SlotDecision,
@@ -19,6 +20,7 @@ from taskrunner.domain.decide import (
 from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.job import trial_manifest
 from taskrunner.domain.plan import next_slot
+from taskrunner.domain.skipping import leaving_out, left_out
 from taskrunner.domain.status import Tally
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.launch import Launcher
@@ -86,6 +88,7 @@ class Plans:
         if task is None or state.deleting:
             self._timetable.forget(key)
             return
+        task = self._as_asked(state, task, progress)
         now = int(self._clock.now())
         if progress.plan_hash != task.plan_hash:
             # A first plan counts from the task's creation, unless the spec was edited before it
@@ -108,6 +111,14 @@ class Plans:
         if self._is_paused(state, progress, now):
             return
         await self._decide(state, progress, now)
+
+    def _as_asked(self, state: TaskState, task: CompiledTask, progress: Progress) -> CompiledTask:
+        """The task, without the slots that somebody has asked to skip."""
+        names = left_out(state.executions.values())
+        if names != progress.left_out:
+            progress.left_out = names
+            self._report_now(state)
+        return leaving_out(task, names)
 
     def _is_ahead(self, state: TaskState, progress: Progress, now: int) -> bool:
         """Whether the task was decided further than our clock has come: nothing is due before, and
@@ -148,7 +159,7 @@ class Plans:
         await self._write(state, progress, items)
 
     async def _decide(self, state: TaskState, progress: Progress, now: int) -> None:
-        task, key = state.compiled, Key("task", state.key)
+        task, key = progress.planned, Key("task", state.key)
         assert task is not None
         decisions = decide(task, self._seen(state, progress), now)
         if decisions.items:

@@ -62,6 +62,10 @@ class Progress:
     """What is to be said because the task's TaskQueue is not there."""
     unanswered: str = ""
     """Name of the execution whose creation had no answer, so that nobody knows whether it is."""
+    left_out: frozenset[str] = frozenset()
+    """Names of the slots that somebody has asked to skip."""
+    told: frozenset[str] | None = None
+    """Those that were left out of `status.nextRuns` when it was written in this term."""
     failures: int = 0
     """Errors in a row while handling the task; for backing off."""
 

@@ -18,6 +18,7 @@ from taskrunner.api.v1alpha1.reasons import TaskConditionType, TaskReason
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.decide import SlotDecision
 from taskrunner.domain.instants import format_instant, parse_instant
+from taskrunner.domain.skipping import is_skip_request, leaving_out
 from taskrunner.domain.status import (
     MISSED_RANGES_KEPT,
     count_outcomes,
@@ -34,7 +35,12 @@ log = logging.getLogger(__name__)
 
 def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -> Obj:
     """The fields of the status as they should be; None for those to remove."""
-    executions = list(state.executions.values())
+    # A slot that is to be skipped is not skipped yet.
+    executions = [
+        e
+        for e in state.executions.values()
+        if not is_skip_request(e) or e.decided_at <= progress.watermark
+    ]
     progress.tally = count_outcomes(progress.tally, executions)
     fields: Obj = {
         "observedGeneration": state.generation,
@@ -48,10 +54,15 @@ def desired_status(state: TaskState, progress: Progress, old: Obj, now: float) -
     plan = {"hash": progress.plan_hash, "since": format_instant(progress.plan_since)}
     if progress.completed:
         runs: list[Obj] = []
-    elif progress.acknowledged == progress.watermark and old.get("plan") == plan:
+    elif (
+        progress.acknowledged == progress.watermark
+        and progress.told == progress.left_out
+        and old.get("plan") == plan
+    ):
         runs = old.get("nextRuns") or []  # Of the same plan from the same instant: the same.
     else:
-        runs = runs_to_come(task, progress.watermark, progress.started)
+        planned = leaving_out(task, progress.left_out)
+        runs = runs_to_come(planned, progress.watermark, progress.started)
     held = task.suspended or progress.paused
     return fields | {
         # Never back: should two replicas believe that they lead, what one has said stands.
@@ -88,9 +99,11 @@ class Reporter:
         new = desired_status(state, progress, old, now)
         patch = merge_patch(old, new)
         if not patch or set(patch) == {"decidedUntil"}:
+            progress.told = progress.left_out
             return False
         patch["lastUpdateTime"] = format_instant(now)
         watermark, missed = progress.watermark, len(progress.missed)
+        left_out = progress.left_out
         obj = await self._api.patch(
             SCHEDULED_TASKS,
             state.namespace,
@@ -105,7 +118,7 @@ class Reporter:
         del progress.missed[:missed]
         if "decidedUntil" in new:
             progress.acknowledged = watermark
-        progress.reported_at = now
+        progress.reported_at, progress.told = now, left_out
         state.status = orjson.dumps(obj.get("status") or {})
         state.resource_version = int(obj["metadata"]["resourceVersion"])
         self._tell_of_circuit(obj, old)

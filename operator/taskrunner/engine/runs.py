@@ -6,7 +6,10 @@ import logging
 import math
 from typing import Final
 
+import orjson
+
 from taskrunner.api.v1alpha1.reasons import ExecutionReason
+from taskrunner.domain.instants import parse_instant
 from taskrunner.domain.lifecycle import (
     AskForPods,
     Confirm,
@@ -40,6 +43,7 @@ from taskrunner.domain.outcome import (
 from taskrunner.domain.pod_facts import NO_PODS
 from taskrunner.domain.pods import Progress
 from taskrunner.domain.policy import Halt
+from taskrunner.domain.skipping import is_skip_request, judge
 from taskrunner.engine.gate import Gate, Hold
 from taskrunner.engine.launch import Launcher
 from taskrunner.engine.store import Store, TaskState
@@ -90,6 +94,8 @@ class Runs:
         when the thing has been done."""
         state = self._store.tasks.get(execution.task_key)
         now = int(self._clock.now())
+        if is_skip_request(execution) and state is not None:
+            return await self._skip(execution, state)
         stop = asked_to_stop(execution) or self._gate.stop(execution, state)
         if stop is None:
             if await self._is_held(execution, state, now):
@@ -119,6 +125,17 @@ class Runs:
             facts=facts,
         )
         return await self._act(step, execution, state, job, stop)
+
+    async def _skip(self, execution: Execution, state: TaskState) -> Wait:
+        """PATCH the status: somebody has taken the slot's name, so that it does not start; or the
+        name of no slot, which changes nothing. A crash right before leaves it to the next
+        leader."""
+        if state.compiled is None or state.deleting:
+            return Wait()
+        said = orjson.loads(state.status).get("decidedUntil")
+        decided = parse_instant(said) if said else 0
+        await self._finish(execution, judge(state.compiled, execution, decided), state)
+        return Wait(int(self._clock.now()))
 
     async def _act(
         self,

@@ -70,6 +70,8 @@ class ExecutionReason(StrEnum):
     BACKFILL_DELETED = "BackfillDeleted"
     """The Backfill that asked for it was deleted before it started."""
     STOPPED = "Stopped"
+    NOT_A_SLOT = "NotASlot"
+    """Somebody asked to skip a time at which nothing is due: nothing is skipped."""
     REPLACED = "Replaced"
 
     # Skipped
