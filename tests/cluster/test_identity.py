@@ -584,9 +584,9 @@ def test_who_may_run_a_task_may_have_a_slot_of_it_skipped(
     name = space.create(fresh(every, by="jane"), by="jane")["metadata"]["name"]
 
     def skip(by: str, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "taskrunner", "skip", name, *options, f"-n={space.name}"]
+        command = [sys.executable, "-m", "taskrunner", "skip", name, *options]
         return subprocess.run(
-            [*command, f"--kubeconfig={space.user(by)}"],
+            [*command, "-n", space.name, f"--kubeconfig={space.user(by)}"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
