@@ -99,7 +99,7 @@ def count(
     found = judge([task], {task.key: START}, {task.key: decided}, until, ledger)
     kinds = (
         *("lost", "doubled", "stuck", "overlapping", "early", "misjudged"),
-        *("excepted", "never_started"),
+        *("excepted", "never_started", "beyond_limit"),
     )
     counts = {kind: getattr(found, kind) for kind in kinds}
     sizes = {kind: v if isinstance(v, int) else len(v) for kind, v in counts.items()}
@@ -133,6 +133,32 @@ def test_a_slot_that_is_not_decided_at_the_end_is_lost_under_any_policy(
 def test_a_slot_that_forbid_decided_otherwise_is_not_lost(ledger: Ledger) -> None:
     ledger.jobs.pop(key(SLOTS[1]))
     assert count(ledger, FORBID) == {"slots": 3}
+
+
+MISSES = {
+    "with 1,000 due since": ("CatchUpPolicy", 0, 1000, "beyond_limit"),
+    "with fewer due since": ("CatchUpPolicy", 0, 999, "lost"),
+    "for another reason": ("DeadlineExceeded", 0, 1000, "lost"),
+    "by the record of another slot": ("CatchUpPolicy", -20, 1000, "lost"),
+}
+
+
+@pytest.mark.parametrize(("reason", "away", "later", "group"), MISSES.values(), ids=MISSES)
+def test_a_slot_may_be_missed_only_for_the_limit_and_only_beyond_it(
+    ledger: Ledger, reason: str, away: int, later: int, group: str
+) -> None:
+    slot = SLOTS[0]
+    record = execution(slot + away, "Missed", uid="record")
+    record["metadata"]["creationTimestamp"] = instant(slot + 10 * later)
+    record["spec"] = {
+        "taskRef": {"name": "beat"},
+        "scheduledTime": instant(slot + away),
+        "decision": {"type": "Miss", "reason": reason, "from": instant(slot + away)},
+    }
+    ledger.jobs.pop(key(slot))
+    ledger.executions.pop(key(slot))
+    ledger.execution(record)
+    assert count(ledger) == {"slots": 3, group: 1}
 
 
 def test_a_slot_with_two_jobs_is_doubled(ledger: Ledger) -> None:

@@ -50,6 +50,16 @@ class Removal:
     recorded: bool = False
 
 
+@dataclass(frozen=True)
+class Miss:
+    """A record that slots were missed: those due from `first` to `last`."""
+
+    first: int
+    last: int
+    reason: str
+    created: int
+
+
 class Ledger:
     """Objects by `namespace/execution`, each uid apart."""
 
@@ -58,6 +68,8 @@ class Ledger:
         self.jobs: dict[str, dict[str, Seen]] = defaultdict(dict)
         self.removed: dict[str, list[Removal]] = defaultdict(list)
         """What faults deleted of a slot: its execution, its Jobs."""
+        self.misses: dict[str, set[Miss]] = defaultdict(set)
+        """By `namespace/task`."""
         self.timeline: list[tuple[float, str]] = []
         self.requests: dict[str, list[str]] = defaultdict(list)
         """Writes on the objects of a slot, told one by one; only where `follow` was asked to."""
@@ -73,8 +85,14 @@ class Ledger:
         seen = self._seen(self.executions, "execution", _key(obj, obj["metadata"]["name"]), obj)
         seen.phase = status.get("phase", seen.phase)
         seen.reason = status.get("reason", seen.reason)
-        seen.decision = (obj["spec"].get("decision") or {}).get("type", "Run")
+        decision = obj["spec"].get("decision") or {}
+        seen.decision = decision.get("type", "Run")
         seen.deleted = seen.deleted or deleted
+        if seen.decision == "Miss":
+            last = obj["spec"]["scheduledTime"]
+            first, reason = decision.get("from", last), decision.get("reason", "")
+            miss = Miss(seconds(first), seconds(last), reason, seen.created)
+            self.misses[_key(obj, obj["spec"]["taskRef"]["name"])].add(miss)
 
     def job(self, obj: Obj, *, deleted: bool = False) -> None:
         """Note a Job of ours."""

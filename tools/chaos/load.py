@@ -11,6 +11,8 @@ NAMESPACES = ("chaos-a", "chaos-b", "chaos-c", "chaos-d")
 _ANCHOR = 1_767_225_600
 """2026-01-01T00:00:00Z; every period here divides a count of seconds from it."""
 _EXIT_CODE = 3
+CATCH_UP_LIMIT = 1000
+"""The most that a task may ask for: of a longer backlog the oldest slots are missed."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ class Task:
                     }
                 ],
                 "concurrencyPolicy": self.policy,
-                "catchUp": {"policy": "All" if self.every_slot else "Last", "limit": 1000},
+                "catchUp": {
+                    "policy": "All" if self.every_slot else "Last",
+                    "limit": CATCH_UP_LIMIT,
+                },
                 "successfulJobsHistoryLimit": 5,
                 "failedJobsHistoryLimit": 5,
                 "retryPolicy": retry,

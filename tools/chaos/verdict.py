@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.ledger import Ledger, Seen
-from chaos.load import Task
+from chaos.load import CATCH_UP_LIMIT, Task
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled", "Skipped", "Missed"})
 _OVERLAP_TOLERANCE = 1
@@ -29,6 +29,8 @@ class Verdict:
     """The most Jobs that one attempt of a slot had, the documented exception apart."""
     decided_otherwise: int = 0
     """Forbid tasks: slots that were skipped, missed or joined, as that policy has it."""
+    beyond_limit: int = 0
+    """Slots that a record says were missed for `catchUp.limit`, with so many due after them."""
     lost: list[str] = field(default_factory=list)
     """Slots that should have run and have no Job, or are not decided at the end, and runs that did
     not get all their attempts."""
@@ -101,7 +103,7 @@ class _Judging:
                     ends = (job.ended or 0 for job in jobs)
                     intervals.append((min(job.created for job in jobs), max(ends), key))
             else:
-                self._did_not_run(task, key, undecided=slot > decided)
+                self._did_not_run(task, slot, key, undecided=slot > decided)
         if not task.every_slot:
             self._overlaps(intervals)
 
@@ -146,7 +148,7 @@ class _Judging:
         if missing and slot_has_ended(runs):
             self._say(verdict.lost, f"{key} never had its attempt {min(missing)}", key)
 
-    def _did_not_run(self, task: Task, key: str, *, undecided: bool) -> None:
+    def _did_not_run(self, task: Task, slot: int, key: str, *, undecided: bool) -> None:
         verdict = self.verdict
         if undecided:
             self._say(verdict.lost, f"{key} is not decided at the end", key)
@@ -154,8 +156,18 @@ class _Judging:
             verdict.decided_otherwise += 1
         elif key in self._ledger.removed:
             verdict.never_started += 1
+        elif self._is_beyond_limit(task, slot):
+            verdict.beyond_limit += 1
         else:
             self._say(verdict.lost, f"{key} never got a Job", key)
+
+    def _is_beyond_limit(self, task: Task, slot: int) -> bool:
+        return any(
+            miss.reason == "CatchUpPolicy"
+            and miss.first <= slot <= miss.last
+            and len(task.slots(slot, miss.created)) >= CATCH_UP_LIMIT
+            for miss in self._ledger.misses.get(task.key, ())
+        )
 
     def _is_excepted(self, key: str, attempt: int, jobs: list[Seen]) -> bool:
         """Whether somebody deleted what was not on record yet: the execution (then each Job belongs
