@@ -39,7 +39,14 @@ def application() -> typer.Typer:
 def main() -> None:
     """Entry point of the console scripts: `taskrunner`, and the plug-in `kubectl-taskrunner`."""
     plug_in = PurePath(sys.argv[0]).name.startswith("kubectl-")
-    application()(prog_name="kubectl taskrunner" if plug_in else "taskrunner")
+    words = [word for given in sys.argv[1:] for word in as_kubectl_takes_it(given)]
+    application()(words, prog_name="kubectl taskrunner" if plug_in else "taskrunner")
+
+
+def as_kubectl_takes_it(word: str) -> list[str]:
+    """kubectl takes `-n=qa` for `-n qa`; what reads options here would look for namespace "=qa"."""
+    short = len(word) > 2 and word[0] == "-" and word[1].isalpha() and word[2] == "="
+    return [word[:2], word[3:]] if short else [word]
 
 
 def complete() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fakes.clock import FakeClock
 from taskrunner import __version__
+from taskrunner.__main__ import as_kubectl_takes_it
 from taskrunner.cli.main import build
 from unit.planning import JOB, at
 
@@ -394,3 +395,19 @@ def test_help_teaches() -> None:
     done = run("preview", "--help")
     assert done.exit_code == 0
     assert "kubectl get stask nightly -o yaml" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("-n=qa", ["-n", "qa"]),
+        ("-l=team=qa", ["-l", "team=qa"]),
+        ("-n=", ["-n", ""]),
+        ("-n", ["-n"]),
+        ("--namespace=qa", ["--namespace=qa"]),
+        ("--", ["--"]),
+        ("-1=2", ["-1=2"]),
+    ],
+)
+def test_options_are_read_as_kubectl_reads_them(word: str, words: list[str]) -> None:
+    assert as_kubectl_takes_it(word) == words
