@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_no_slot_is_lost_doubled_or_stuck_under_faults(k8s_version: str) -> None:
     command = [
         *(sys.executable, "-m", "chaos", f"--k8s-version={k8s_version}"),
-        *("--minutes=2", "--faults=20", "--lanes=2", "--tasks=30", "--fast=4", "--pause=2"),
+        *("--minutes=2", "--faults=20", "--lanes=2", "--tasks=20", "--fast=2", "--pause=2"),
     ]
     paths = os.pathsep.join(str(ROOT / part) for part in ("tools", "operator"))
     done = subprocess.run(
