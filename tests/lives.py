@@ -24,6 +24,7 @@ from taskrunner.ports import (
     PODS,
     SHARDS,
     TASK_EXECUTIONS,
+    TASK_QUEUES,
     Obj,
     Resource,
 )
@@ -402,6 +403,21 @@ async def _queued(stage: Stage) -> None:
     ended(world, "Succeeded", "JobComplete", name="too")
     first, second = (status(world, name) for name in ("now", "too"))
     assert second["startTime"] >= first["completionTime"]
+
+
+@life("runs that share a queue")
+async def _shared(stage: Stage) -> None:
+    world = stage.world
+    world.server.create(
+        TASK_QUEUES, NS, {"metadata": {"name": "team"}, "spec": {"maxConcurrent": 1}}
+    )
+    await by_hand(stage, queue={"name": "team"})
+    world.run_by_hand("too", "job")
+    await stage.advance(30 + TAKE_OVER)
+    ended(world, "Succeeded", "JobComplete")
+    ended(world, "Succeeded", "JobComplete", name="too")
+    told = world.server.get(TASK_QUEUES, NS, "team")["status"]
+    assert (told["running"], told["length"]) == (0, 0)
 
 
 @life("a run in a namespace that is paused")

@@ -78,7 +78,7 @@ def installed(own: Cluster, helm: Helm) -> Helm:
     """The release is there, without pods, and the API server takes tasks: policies that mutate
     learn of a new definition some seconds after everybody else."""
     helm.run("upgrade", "--install", RELEASE, CHART, *_where(), values=NO_PODS)
-    _eventually(lambda: _accepts_tasks(own), "a task is accepted")
+    _eventually(partial(_accepts, own, TASK), "a task is accepted")
     return helm
 
 
@@ -256,7 +256,7 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
     user = "system:serviceaccount:tools:one-taskrunner-operator"
     # The authorizer learns of new roles a moment later.
     _eventually(partial(_may, own, user, "tasks", "watch calendars"), "the role holds")
-    _eventually(lambda: _accepts_tasks(own), "a task is accepted")
+    _eventually(partial(_accepts, own, TASK), "a task is accepted")
     mark = own.audit_mark()
 
     def requests() -> list[Json]:
@@ -288,6 +288,8 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
             "metadata": {"name": "by-hand"},
             "spec": {"taskRef": metadata},
         }
+        # So does the policy that says who asked.
+        _eventually(partial(_accepts, own, by_hand), "a run by hand is accepted")
         own.kubectl("create", "-n=tasks", "-f", "-", input=by_hand)
         all_of_it = {
             *(("watch", "scheduledtasks"), ("watch", "calendars"), ("create", "jobs")),
@@ -312,9 +314,9 @@ def test_one_namespace_is_all_that_the_operator_needs(own: Cluster, helm: Helm) 
     assert {r.get("namespace") for r in references if r not in itself} == {"tasks", "tools"}
 
 
-def _accepts_tasks(cluster: Cluster) -> bool:
+def _accepts(cluster: Cluster, obj: Json) -> bool:
     try:
-        cluster.kubectl("apply", "-n=tasks", "--dry-run=server", "-f", "-", input=TASK)
+        cluster.kubectl("apply", "-n=tasks", "--dry-run=server", "-f", "-", input=obj)
     except CommandError:
         return False
     return True

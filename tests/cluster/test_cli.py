@@ -21,6 +21,7 @@ from taskrunner.cli.main import build
 from taskrunner.kube.clock import SystemClock
 from team import Json, Team, every, task
 from testbed.base import BaseCluster
+from testbed.errors import CommandError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
 
@@ -209,3 +210,27 @@ def _lose_everything(user: User) -> None:
         team.cluster.kubectl("delete", obj["kind"], obj["metadata"]["name"])
     team.kubectl("delete", "--all", "--cascade=background", "stask,texec,job,lease,tshard")
     assert team.cluster.get(f"-n={team.name}", "stask,texec,job,lease,tshard")["items"] == []
+    # The API server forgets a fence a moment after its deletion; it would hold us for the operator.
+    team.wait_for(lambda: _may_write(team), "the fence is gone")
+
+
+def _may_write(team: Team) -> bool:
+    labels = {"taskrunner.dev/execution": "x-1767225600", "taskrunner.dev/shard": "0"}
+    slot: Json = {
+        "apiVersion": "taskrunner.dev/v1alpha1",
+        "kind": "TaskExecution",
+        "metadata": {"name": "x-1767225600", "labels": labels},
+        "spec": {
+            "taskRef": {"name": "x"},
+            "type": "Scheduled",
+            "scheduledTime": "2026-01-01T00:00:00Z",
+            "decision": {"type": "Run", "reason": "OnSchedule"},
+        },
+    }
+    try:
+        team.kubectl("create", "--dry-run=server", "-f", "-", obj=slot)
+    except CommandError as error:
+        if "fence" in str(error):
+            return False
+        raise
+    return True

@@ -126,6 +126,7 @@ def test_only_cron_jobs_defaults_and_the_type_are_stored(of: Definition) -> None
                 "spec.failedJobsHistoryLimit",
             },
             "TaskExecution": {"spec.type"},
+            "Backfill": set(),
             "Calendar": set(),
             "TaskQueue": set(),
             "Shard": set(),

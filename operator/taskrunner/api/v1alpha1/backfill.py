@@ -133,7 +133,7 @@ class BackfillPlan(StatusModel):
     hash: str | None = Field(
         None, description="Of the task's schedules; the backfill stops when it changes."
     )
-    task_uid: str | None = Field(None, description="uid of the task.")
+    task_uid: str | None = Field(None, description="The task's uid.")
     ranges: Items[Range] = Field((), description="Where the slots are.")
 
 
