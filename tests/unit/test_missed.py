@@ -406,6 +406,7 @@ def test_counting_gives_the_same_as_walking(
         with monkeypatch.context() as patch:
             patch.setattr(missed, "WALKED", walked)
             patch.setattr(missed_many, "MAX_STRETCHES", 10**6)
+            patch.setattr(missed_many, "MAX_PARTS", 10**9)
             answers.append(undecided(made, watermark, watermark + span, reason=reason, left=left))
     walking, counting = answers
     assert counting == walking

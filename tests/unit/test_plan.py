@@ -362,6 +362,18 @@ def test_a_task_without_schedules_has_no_slots() -> None:
     assert list(runs_before(made, at("2026-01-01"), 0)) == []
 
 
+def test_schedules_of_the_same_times_are_asked_once() -> None:
+    crons = ["*/5 * * * *", "0 9 * * *", "0-55/5 * * * *", "*/5 * * * *"]
+    entries = [
+        {"name": f"e{index}", "cron": cron, "arguments": {"A": str(index)}}
+        for index, cron in enumerate(crons)
+    ]
+    made = task(schedules=entries)
+    assert [members for _, members in made.timelines] == [(0, 2, 3), (1,)]
+    found = slots_between(made, at("2026-03-02 08:55"), at("2026-03-02 09:00"), 9)
+    assert [slot.schedule for slot in found] == ["e0", "e1", "e2", "e3"]
+
+
 def test_looking_back_ends_at_the_start_of_the_task() -> None:
     entries = [{"name": "a", "cron": "0 * * * *"}, {"name": "b", "cron": "30 * * * *"}]
     made = task(schedules=entries, startTime="2026-03-02T10:00:00Z")
@@ -473,16 +485,17 @@ CRONS = [
 
 @st.composite
 def tasks(draw: st.DrawFn, *, jitter: bool = False) -> CompiledTask:
-    """Tasks of one to three schedules that coincide often, under up to three calendars."""
-    entries = [
-        {
-            "name": f"e{index}",
-            "cron": draw(st.sampled_from(CRONS)),
-            "timeZone": draw(st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"])),
-            "arguments": draw(st.sampled_from([{}, {"A": "1"}])),
-        }
-        for index in range(draw(st.integers(1, 3)))
-    ]
+    """Tasks of one to four schedules that coincide often, some of them always, under up to three
+    calendars."""
+    zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"])
+    pairs = st.tuples(st.sampled_from(CRONS), zones)
+    times = draw(st.lists(pairs, min_size=1, max_size=3))
+    entries = []
+    for index in range(draw(st.integers(1, 4))):
+        cron, zone = draw(st.sampled_from(times))
+        arguments = draw(st.sampled_from([{}, {"A": "1"}, {"A": "2"}]))
+        name = f"e{index}"
+        entries.append({"name": name, "cron": cron, "timeZone": zone, "arguments": arguments})
     used: list[CompiledCalendar] = draw(
         st.lists(st.sampled_from(CALENDARS), max_size=3, unique_by=lambda each: each.name)
     )

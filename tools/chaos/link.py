@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 _CHUNK = 64 * 1024
 
@@ -15,6 +16,9 @@ class Link:
         self._host = host
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        """The loop itself holds no task: one whose connection rests could be collected, and its
+        socket be closed without the loop's knowing."""
         self._open = asyncio.Event()
         self._open.set()
         self.delay = 0.0
@@ -56,11 +60,14 @@ class Link:
             except OSError:
                 return
             self._writers.add(far_writer)
+            pumps: set[asyncio.Task[Any] | None] = {asyncio.current_task()}
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._pump(reader, far_writer))
-                    group.create_task(self._pump(far_reader, writer))
+                    pumps.add(group.create_task(self._pump(reader, far_writer)))
+                    pumps.add(group.create_task(self._pump(far_reader, writer)))
+                    self._tasks |= pumps
             finally:
+                self._tasks -= pumps
                 self._writers.discard(far_writer)
                 far_writer.transport.abort()
         finally:

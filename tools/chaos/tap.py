@@ -131,6 +131,9 @@ class Tap:
         self._outside = ssl.create_default_context(cafile=str(cluster.ca_file))
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        """The loop itself holds no task: one whose connection rests could be collected, and its
+        socket be closed without the loop's knowing."""
         self._withhold = False
         self.port = 0
 
@@ -177,11 +180,14 @@ class Tap:
             return
         connection = _Connection(Stream(), writer)
         self._connections.add(connection)
+        pumps: set[asyncio.Task[Any] | None] = {asyncio.current_task()}
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._up(reader, far_writer, connection))
-                group.create_task(self._down(far_reader, connection))
+                pumps.add(group.create_task(self._up(reader, far_writer, connection)))
+                pumps.add(group.create_task(self._down(far_reader, connection)))
+                self._tasks |= pumps
         finally:
+            self._tasks -= pumps
             self._connections.discard(connection)
             far_writer.transport.abort()
             if not connection.deaf:

@@ -225,7 +225,8 @@ def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
 def blackout(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
     """A span of time around an excluded instant whose slots all go the same way: they are skipped,
     or deferred to its end."""
-    if len({use.action for use in uses}) > 1 or uses[0].action.endswith("BusinessDay"):
+    first = uses[0].action
+    if first.endswith("BusinessDay") or any(use.action != first for use in uses):
         return stretch(uses, instant)
     begin, end = instant + 1, instant
     for _ in range(_JOINED):

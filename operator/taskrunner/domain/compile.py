@@ -108,6 +108,8 @@ class CompiledTask:
     classes: tuple[int, ...]
     """Per entry: the index of the first entry with equal arguments. Coinciding slots of one class
     are one run."""
+    timelines: tuple[tuple[Timeline, tuple[int, ...]], ...]
+    """Those of the entries, each once with the indexes of the entries that follow it."""
     calendars: tuple[CalendarUse, ...]
     calendar_names: frozenset[str]
     """Calendars whose change re-plans this task."""
@@ -188,6 +190,7 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         summary=_summary(entries),
         entries=entries,
         classes=_classes(entries),
+        timelines=_timelines(entries),
         calendars=uses,
         calendar_names=frozenset(ref.name for ref in spec.calendars),
         start=start,
@@ -404,6 +407,13 @@ def _too_many_at_once(
 def _classes(entries: tuple[Entry, ...]) -> tuple[int, ...]:
     arguments = [entry.arguments for entry in entries]
     return tuple(arguments.index(entry.arguments) for entry in entries)
+
+
+def _timelines(entries: tuple[Entry, ...]) -> tuple[tuple[Timeline, tuple[int, ...]], ...]:
+    found: dict[Timeline, tuple[int, ...]] = {}
+    for index, entry in enumerate(entries):
+        found[entry.timeline] = (*found.get(entry.timeline, ()), index)
+    return tuple(found.items())
 
 
 def _summary(entries: tuple[Entry, ...]) -> str:

@@ -24,7 +24,7 @@ _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 class CronExpression:
     """Fields as bit sets (bit n: the value n matches). Made by `cron.parse_cron`."""
 
-    text: str
+    text: str = field(compare=False)
     """As the user wrote it."""
     seconds: int
     minutes: int

@@ -37,14 +37,18 @@ class Row:
 
     __slots__ = (
         "_after", "_ahead", "_before", "_behind", "_classes", "_counts", "_edges", "_end",
-        "_first", "_firsts", "_groups", "_lasts", "_timelines",
+        "_first", "_firsts", "_groups", "_kinds", "_lasts", "_members", "_timelines",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
         self._first = task.first
         self._end = LATEST if task.end is None else task.end
+        self._timelines = [timeline for timeline, _ in task.timelines]
         self._classes = task.classes
-        self._timelines = [entry.timeline for entry in task.entries]
+        self._members = [members for _, members in task.timelines]
+        """The entries of each timeline …"""
+        self._kinds = [[task.classes[m] for m in members] for members in self._members]
+        """… and their classes."""
         self._groups: dict[int, Group] = {}
         self._after: dict[int, Group | None] = {}
         self._before: dict[int, Group | None] = {}
@@ -91,7 +95,7 @@ class Row:
             (timeline,) = self._timelines
             fire = timeline.next_after(max(after, self._first - 1))
             while fire is not None and fire.time < self._end:
-                yield _single(fire)
+                yield self._single(fire)
                 fire = timeline.next_after(fire.time)
             return
         group = self.after(after)
@@ -105,7 +109,7 @@ class Row:
             for fire in self._timelines[0].backwards(min(before, self._end)):
                 if fire.time < self._first:
                     return
-                yield _single(fire)
+                yield self._single(fire)
             return
         group = self.before(before)
         while group is not None:
@@ -123,7 +127,7 @@ class Row:
         key = (only, after, True)
         if key not in self._edges:
             low = max(after, self._first - 1)
-            fires = [timeline.next_after(low) for timeline in self._of(only)]
+            fires = [timeline.next_after(low) for timeline, _ in self._of(only)]
             found = min((fire.time for fire in fires if fire is not None), default=None)
             self._edges[key] = None if found is None or found >= self._end else found
         return self._edges[key]
@@ -138,7 +142,7 @@ class Row:
         key = (only, before, False)
         if key not in self._edges:
             high = min(before, self._end)
-            fires = [timeline.previous_before(high) for timeline in self._of(only)]
+            fires = [timeline.previous_before(high) for timeline, _ in self._of(only)]
             found = max((fire.time for fire in fires if fire is not None), default=None)
             self._edges[key] = None if found is None or found < self._first else found
         return self._edges[key]
@@ -149,9 +153,8 @@ class Row:
         if found is None:
             found = self._firsts[after] = {}
             for time, index, _ in self._heads_after(max(after, self._first - 1)):
-                kind = self._classes[index]
-                if time < self._end and time < found.get(kind, LATEST):
-                    found[kind] = time
+                for kind in self._kinds[index] if time < self._end else ():
+                    found[kind] = min(time, found.get(kind, LATEST))
         return found
 
     def lasts(self, before: int) -> dict[int, int]:
@@ -160,9 +163,8 @@ class Row:
         if found is None:
             found = self._lasts[before] = {}
             for order, index, _ in self._heads_before(min(before, self._end)):
-                kind = self._classes[index]
-                if -order >= self._first and -order > found.get(kind, -1):
-                    found[kind] = -order
+                for kind in self._kinds[index] if -order >= self._first else ():
+                    found[kind] = max(-order, found.get(kind, -1))
         return found
 
     def names(self, instant: int, only: int) -> bool:
@@ -176,10 +178,13 @@ class Row:
         """Slots with low < nominal ≤ high: schedules that coincide count each."""
         low, high = max(low, self._first - 1), min(high, self._end - 1)
         if only is not None:
-            return sum(timeline.count_between(low, high) for timeline in self._of(only))
+            return sum(
+                timeline.count_between(low, high) * times for timeline, times in self._of(only)
+            )
         key = (low, high)
         if key not in self._counts:
-            counts = (timeline.count_between(low, high) for timeline in self._timelines)
+            pairs = zip(self._timelines, self._members, strict=True)
+            counts = (timeline.count_between(low, high) * len(every) for timeline, every in pairs)
             self._counts[key] = sum(counts)
         return self._counts[key]
 
@@ -187,17 +192,21 @@ class Row:
         """Whether there are more such slots than `most`: quicker than to count them."""
         low, high = max(low, self._first - 1), min(high, self._end - 1)
         total = 0
-        for timeline in self._timelines:
-            total += timeline.count_between(low, high)
+        for timeline, members in zip(self._timelines, self._members, strict=True):
+            total += timeline.count_between(low, high) * len(members)
             if total > most:
                 return True
         return False
 
-    def _of(self, only: int) -> list[Timeline]:
-        if self._classes.count(only) == 1:
-            return [self._timelines[only]]
-        pairs = zip(self._timelines, self._classes, strict=True)
-        return [timeline for timeline, kind in pairs if kind == only]
+    def _of(self, only: int) -> list[tuple[Timeline, int]]:
+        """The timelines of a class, each with the number of its entries there."""
+        pairs = zip(self._timelines, self._kinds, strict=True)
+        return [(timeline, kinds.count(only)) for timeline, kinds in pairs if only in kinds]
+
+    def _single(self, fire: Fire) -> Group:
+        """Of the only timeline."""
+        (members,) = self._members
+        return Group(fire.time, members, dict.fromkeys(members, fire.note) if fire.note else {})
 
     def _search_after(self, instant: int) -> Group | None:
         heads = self._heads_after(instant)
@@ -248,8 +257,10 @@ class Row:
     def _group(self, nominal: int, found: list[tuple[int, Fire]]) -> Group:
         group = self._groups.get(nominal)
         if group is None:
-            dst = {index: fire.note for index, fire in found if fire.note}
-            group = Group(nominal, tuple(index for index, _ in found), dst)
+            members = [(m, fire.note) for index, fire in found for m in self._members[index]]
+            members.sort()
+            dst = {index: note for index, note in members if note}
+            group = Group(nominal, tuple(index for index, _ in members), dst)
             if len(self._groups) >= REMEMBERED:
                 for memory in (self._groups, self._after, self._before):
                     memory.clear()
@@ -263,22 +274,18 @@ _Heads = list[tuple[int, int, Fire]]
 """A heap of the next slot of each schedule that has one: (order, index, slot)."""
 
 
-def _single(fire: Fire) -> Group:
-    return Group(fire.time, (0,), {0: fire.note} if fire.note else {})
-
-
 def _take(searches: dict[int, _Heads], at: int | None) -> _Heads | None:
     return None if at is None else searches.pop(at)
 
 
 def _level(heads: _Heads) -> list[tuple[int, Fire]]:
-    """All that stand at the top of the heap: index and slot, in list order."""
+    """All that stand at the top of the heap: index and slot."""
     order, found, places = heads[0][0], list[tuple[int, Fire]](), [0]
     for place in places:
         if place < len(heads) and heads[place][0] == order:
             found.append(heads[place][1:])
             places += (2 * place + 1, 2 * place + 2)
-    return sorted(found)
+    return found
 
 
 def fires_at(entry: Entry, instant: int) -> bool:

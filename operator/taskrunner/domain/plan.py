@@ -37,6 +37,8 @@ from taskrunner.domain.zones import LATEST
 EXCLUDED: Final = ExecutionReason.EXCLUDED_BY_CALENDAR.value
 COALESCED: Final = ExecutionReason.COALESCED.value
 REQUESTED: Final = ExecutionReason.REQUESTED.value
+UNKNOWN: Final = -1
+"""For an instant that is looked for only when it is needed."""
 
 
 class Slot(NamedTuple):
@@ -202,8 +204,9 @@ def slots_of(
 ) -> Iterator[Slot]:
     """The slots of one nominal instant, in list order: one for each class of equal arguments.
 
-    `following` is the task's next nominal instant (None: none is to come, or there is no jitter).
-    With `until`, those that are due later may be left out.
+    `following` is the task's next nominal instant (None: none is to come, or there is no jitter;
+    UNKNOWN: it is looked for if a slot runs). With `until`, those that are due later may be left
+    out.
     """
     if len(group.members) == 1 and (
         not task.calendars or not (task.moves_back or looks.excluder(group.nominal))
@@ -211,6 +214,8 @@ def slots_of(
         # Nearly all slots: no calendar moves them.
         entry, nominal = task.entries[group.members[0]], group.nominal
         notes = tuple(group.dst.values())
+        if task.jitter and following == UNKNOWN:
+            following = looks.row.nominal_after(nominal)
         delay = _jitter(task, nominal, nominal, following) if task.jitter else 0
         if delay:
             notes += (f"jitter +{delay} s",)
@@ -242,7 +247,7 @@ def _finished(task: CompiledTask, looks: Looks, draft: _Draft, following: int | 
     ):
         skip, message = COALESCED, "A later slot with equal arguments runs at the same time."
     elif task.jitter:
-        if target != nominal:
+        if target != nominal or following == UNKNOWN:
             following = looks.row.nominal_after(target)
         delay = _jitter(task, nominal, target, following)
         if delay:

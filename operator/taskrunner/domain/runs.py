@@ -12,7 +12,7 @@ from typing import Final
 
 from taskrunner.domain.calendar_placement import LOOK_AHEAD, Looks
 from taskrunner.domain.compile import CompiledTask
-from taskrunner.domain.plan import Slot, as_asked, slots_of, walk
+from taskrunner.domain.plan import UNKNOWN, Slot, as_asked, slots_of, walk
 from taskrunner.domain.zones import LATEST
 
 MAX_LOOKS: Final = 400
@@ -21,7 +21,7 @@ calendars that exclude nearly everything; over a year of excluded days fits in."
 FEW_LOOKS: Final = 30
 """The same for an evaluation: when it looks back for what to catch up on, and ahead for the end of
 a streak of skipped slots. A blackout takes one look, and more when it is long."""
-LOOK_WORK: Final = 250
+LOOK_WORK: Final = 160
 """There are fewer looks with many schedules and calendars: a look asks each schedule once and each
 calendar a few times, and all looks together so often."""
 MIN_LOOKS: Final = 6
@@ -51,10 +51,10 @@ def runs_after(
 
 
 def next_run(task: CompiledTask, after: int) -> int | None:
-    """When the next run is due; or until when there is none, as far as a few looks tell. None when
-    no slot is to come."""
+    """When the next run is due; or until when there is none, as far as a few looks tell: half as
+    many as there are for the past, since one may look again then. None when no slot is to come."""
     found = None
-    for slot in islice(_looked_at(task, after, Looks(task)), few_looks(task)):
+    for slot in islice(_looked_at(task, after, Looks(task)), few_looks(task) // 2):
         found = slot.due
         if slot.skip is None:
             break
@@ -95,11 +95,8 @@ def runs_before(
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
         groups, before = looks.row.backward(before), None
-        following: int | None = None
-        known = not task.jitter
+        following = UNKNOWN if task.jitter else None
         for group in groups:
-            if not known:
-                following, known = looks.row.nominal_after(group.nominal), True
             slots = list(slots_of(task, looks, group, following, until=until))
             if task.left_out:
                 slots = [as_asked(task, slot) for slot in slots]
