@@ -19,6 +19,7 @@ from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.queues import TaskQueueSink
+from taskrunner.engine.slim import slim_execution, slim_job
 from taskrunner.engine.store import ExecutionSink, JobSink, Store
 from taskrunner.engine.tick import Cycle
 from taskrunner.kube.reflector import Reflector
@@ -42,6 +43,7 @@ from taskrunner.ports import (
 )
 
 NS = "team"
+SLIM = {JOBS: slim_job, TASK_EXECUTIONS: slim_execution}
 START = 1_790_000_000  # 2026-09-21T14:13:20Z: 40 s before a full minute
 TEMPLATE: Obj = {
     "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main"}]}}}
@@ -101,7 +103,7 @@ class Replica:
             TASK_QUEUES: TaskQueueSink(self.store),
         }
         self._watches = [
-            Reflector(self.api, clock, resource, sink, rng=lambda: 0.5)
+            Reflector(self.api, clock, resource, sink, trim=SLIM.get(resource), rng=lambda: 0.5)
             for resource, sink in sinks.items()
         ]
         self._pod_sink = PodSink(self.store)

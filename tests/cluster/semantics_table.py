@@ -48,6 +48,11 @@ class Row:
     exit_code: int = 0
     """… and what they end with."""
 
+    @property
+    def lasts(self) -> bool:
+        """Whether nobody deletes the task."""
+        return not self.name.startswith(("delete-", "retry-delete"))
+
 
 # --- what happens -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from health import argo_health
 from team import Json, Team, every, task
 from testbed.base import BaseCluster
 from testbed.errors import CommandError
@@ -65,6 +66,7 @@ def test_a_leader_killed_half_way_loses_no_slot_and_doubles_none(team: Team) -> 
     assert (found["succeeded"], found["failed"], found["cancelled"]) == (40, 0, 0)
     assert found["percent"] == 100
     team.kubectl("wait", "backfill/minutes", "--for=condition=Complete", "--timeout=5s")
+    assert argo_health(team.get("backfill", "minutes")).status == "Healthy"
     slots = Counter(e["spec"]["scheduledTime"] for e in team.of_task("report"))
     assert len(slots) == 40
     assert set(slots.values()) == {1}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from cluster.semantics_table import END, ROWS, Act, Outcome, Row, gone, run_by_hand
+from health import argo_health
 from replicas import eventually
 from team import Json, Team, every, task
 from testbed.base import BaseCluster
@@ -107,6 +108,23 @@ def _instant(text: str) -> int:
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_semantics(played: Played, row: Row) -> None:
     row.check(played.outcomes[row.name])
+
+
+def test_argo_cd_makes_the_same_of_it_as_we_do(played: Played) -> None:
+    running = dict.fromkeys(("Pending", "Queued", "Running", "Retrying"), "Progressing")
+    ended = {"Succeeded": "Healthy", "Skipped": "Healthy", "Cancelled": "Suspended"}
+    expected = {**running, **ended, "Failed": "Degraded", "Missed": "Degraded"}
+    executions = [e for outcome in played.outcomes.values() for e in outcome.executions]
+    assert {*ended, "Failed", "Missed", "Queued"} <= {e["status"]["phase"] for e in executions}
+    for execution in executions:
+        health = argo_health(execution)
+        assert health.status == expected[execution["status"]["phase"]]
+    team = played.team
+    healths = {row.name: argo_health(team.get("stask", row.name)) for row in ROWS if row.lasts}
+    assert healths["allow"].status == healths["queue-long"].status == "Healthy"
+    assert healths["retry"].status == "Degraded"
+    assert healths["retry"].message.startswith("The last run failed at ")
+    assert healths["by-hand-suspended"].status == "Suspended"
 
 
 @pytest.mark.parametrize("what", ["namespace", "operator"])

@@ -86,8 +86,28 @@ def test_health_of_an_execution(phase: str | None, expected: str) -> None:
     assert health.status == expected
 
 
-def test_a_calendar_is_healthy() -> None:
-    assert argo_health({"kind": "Calendar", "spec": {}}).status == "Healthy"
+@pytest.mark.parametrize("kind", ["Calendar", "TaskQueue"])
+def test_what_others_use_is_healthy(kind: str) -> None:
+    assert argo_health({"kind": kind, "spec": {}}).status == "Healthy"
+
+
+COMPLETE = {"Ready": "True", "Reconciling": "False", "Stalled": "False", "Complete": "True"}
+BACKFILLS = {
+    "not-seen-yet": ({}, {}, "Progressing"),
+    "under-way": (COMPLETE | {"Complete": "False", "Reconciling": "True"}, {}, "Progressing"),
+    "stalled": (COMPLETE | {"Ready": "False", "Stalled": "True", "Complete": "False"}, {},
+                "Degraded"),
+    "done": (COMPLETE, {"succeeded": 3, "failed": 0}, "Healthy"),
+    "done-with-a-failure": (COMPLETE, {"succeeded": 2, "failed": 1}, "Degraded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BACKFILLS)
+def test_health_of_a_backfill(name: str) -> None:
+    states, counts, expected = BACKFILLS[name]
+    conditions = [{"type": t, "status": s, "message": "So it is."} for t, s in states.items()]
+    status = {"conditions": conditions, **counts} if conditions else None
+    assert argo_health({"kind": "Backfill", "spec": {}, "status": status}).status == expected
 
 
 @pytest.mark.parametrize("name", ["application", "applicationset", "argocd-cm"])

@@ -30,6 +30,7 @@ from taskrunner.engine.fence import Turn
 from taskrunner.engine.partition import Partition
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.queues import TaskQueueSink
+from taskrunner.engine.slim import slim_execution, slim_job
 from taskrunner.engine.store import ExecutionSink, JobSink
 from taskrunner.engine.tick import Cycle
 from taskrunner.errors import ApiError, NotFound
@@ -95,11 +96,11 @@ class Operator:
         self._calendars = self._reflector(CALENDARS, self._calendar_sink)
         self._backfill_sink = self._memory.sink(BackfillSink)
         self._backfills = self._reflector(BACKFILLS, self._backfill_sink)
-        self._executions = self._reflector(TASK_EXECUTIONS, self._memory.sink(ExecutionSink))
+        self._executions = self._reflector(
+            TASK_EXECUTIONS, self._memory.sink(ExecutionSink), trim=slim_execution
+        )
         self._jobs = self._reflector(
-            JOBS,
-            self._memory.sink(JobSink),
-            label_selector=_OURS,
+            JOBS, self._memory.sink(JobSink), label_selector=_OURS, trim=slim_job
         )
         self._pods = self._reflector(
             PODS, self._memory.sink(PodSink), label_selector=_OURS, trim=slim_pod
