@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fakes.api import Call
 from taskrunner.domain.instants import format_instant
 from taskrunner.ports import TASK_EXECUTIONS, Obj
 from world import NS, START, TEMPLATE, World
@@ -52,6 +53,34 @@ async def test_history_holds_a_minute_after_the_last_run(
     assert [slot for slot, _, _ in world.decisions("hello")] == left
     assert len(world.jobs()) == len(left)
     assert world.started("hello") == [40, 100, 160, 220, 280, 340, 400]
+
+
+async def test_a_new_leader_makes_up_for_what_others_left_lying(world: World) -> None:
+    """With terms of half a minute and more to do than can be done, nobody would ever come to it,
+    and lists would grow for ever."""
+    first = await world.replica()
+    every = [{"name": "often", "everySeconds": 1}]
+    end = format_instant(START + 130)
+    keep = {"successfulJobsHistoryLimit": 1000}
+    world.run_for["a"] = 0
+    world.apply("a", schedules=every, endTime=end, **keep)
+    await world.clock.advance(140)
+    await first.kill()
+    assert len(world.executions("a")) > 120
+    world.apply("a", schedules=every, endTime=end, successfulJobsHistoryLimit=3)
+    for number in range(200):
+        world.apply(f"busy-{number}", schedules=every, startTime=format_instant(START + 139))
+    second = await world.replica(lead=False)
+
+    def slow(call: Call) -> None:
+        if call.verb == "create":
+            second.api.latency = 1.0
+
+    second.api.before.append(slow)
+    await second.lead()
+    await world.clock.advance(40)
+    assert len(world.executions("a")) == 3
+    assert len([call for call in deletes(second.api) if call[0] == "delete"]) == 0
 
 
 async def test_time_to_live_passes_without_anything_else_happening(world: World) -> None:

@@ -84,6 +84,17 @@ class History:
             first = now if found else min(expiries)
             self._timetable.within(key, first - now + GATHER_SECONDS)
 
+    def begin(self, task_key: str) -> None:
+        """Once a term: what leaders before had no time for is to go, too."""
+        state, progress = self._store.tasks.get(task_key), self._progress(task_key)
+        if state is not None and progress is not None and not progress.tidied:
+            progress.tidied = True
+            self.note(state)
+
+    def presses(self, namespace: str) -> bool:
+        """Whether more is to go than one call takes: it makes every list longer."""
+        return self._waiting.get(namespace, 0) >= MOST_AT_ONCE
+
     async def handle(self, namespace: str) -> None:
         """Delete what is to go in a namespace, and note when there is more."""
         # They stay noted until all is done: an error in between leads back here.

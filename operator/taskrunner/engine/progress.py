@@ -58,6 +58,8 @@ class Progress:
     """The watermark lies in the future: our clock, or that of an earlier leader, is wrong."""
     refused: bool = False
     """The spec could not be followed when it was last looked at."""
+    tidied: bool = False
+    """It has been looked in this term what of its history is to go."""
     no_queue: str = ""
     """What is to be said because the task's TaskQueue is not there."""
     unanswered: str = ""

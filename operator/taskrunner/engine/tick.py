@@ -196,7 +196,8 @@ class Cycle:
             priority = state.compiled.places.priority
         sooner = (DEFAULT_PRIORITY if priority is None else priority) * SOONER_PER_POINT
         started = execution is not None and self._store.has_job(execution)
-        later = GIVES_WAY_SECONDS["follow" if started else key.subject]
+        presses = key.subject == "history" and self._history.presses(key.name)
+        later = GIVES_WAY_SECONDS["task" if presses else "follow" if started else key.subject]
         return self._clock.boot() + later - sooner
 
     # --- one place for errors, by remedy -------------------------------------------------------
@@ -238,6 +239,7 @@ class Cycle:
                 await self._handle_run(key)
             case "task":
                 await self._plans.handle(key)
+                self._history.begin(key.name)
                 self._backfills.look(key.name)
             case "report":
                 await self._handle_report(key)
