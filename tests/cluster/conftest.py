@@ -8,6 +8,8 @@ import pytest
 
 from testbed import Cluster, ClusterSpec
 
+pytest.register_assert_rewrite("cluster.semantics_table")
+
 
 @pytest.fixture(scope="session")
 def breakable(k8s_version: str) -> Iterator[Cluster]:

@@ -257,6 +257,26 @@ def test_only_a_single_schedule_without_calendars_catches_up_on_more_than_a_hund
         assert problem.remedy
 
 
+@pytest.mark.parametrize("action", ["NextBusinessDay", "PreviousBusinessDay"])
+def test_moves_to_business_days_have_limits_of_their_own(action: str) -> None:
+    names = "abcde"
+    made = [CompiledCalendar(name, ()) for name in names]
+
+    def refs(count: int) -> dict[str, Any]:
+        found = [{"name": name, "onExcluded": "Skip"} for name in names[:count]]
+        found[-1]["onExcluded"] = action
+        return {**DAILY, "calendars": found}
+
+    compiled = task({**refs(4), "catchUp": {"policy": "All"}}, *made)
+    assert compiled.catch_up.limit == 25
+    with pytest.raises(SpecError) as error:
+        task({**refs(5), "catchUp": {"policy": "All", "limit": 26}}, *made)
+    fields = {problem.field: problem for problem in error.value.problems}
+    assert set(fields) == {"spec.calendars", "spec.catchUp.limit"}
+    assert "at most 4 are supported" in fields["spec.calendars"].message
+    assert "business days" in fields["spec.catchUp.limit"].message
+
+
 @pytest.mark.parametrize(
     ("action", "spec", "per_day"),
     [

@@ -473,7 +473,7 @@ def moved_tasks(draw: st.DrawFn) -> CompiledTask:
         "calendars": [{"name": each.name, "onExcluded": draw(actions)} for each in used],
         "catchUp": {
             "policy": draw(st.sampled_from(["None", "Last", "All"])),
-            "limit": draw(st.sampled_from([1, 2, 5, 100])),
+            "limit": draw(st.sampled_from([1, 2, 5, 25])),
             "windowSeconds": draw(seconds),
         },
         "startingDeadlineSeconds": draw(seconds),

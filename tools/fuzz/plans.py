@@ -112,7 +112,7 @@ class Candidates:
 
     def fresh(self) -> Candidate:
         pick = self.random
-        names = [f"c{number}" for number in range(pick.choice([0, 1, 2, 3, 5, 10]))]
+        names = [f"c{number}" for number in range(pick.choice([0, 1, 2, 3, 4, 5, 10]))]
         kind = pick.choice(["rich", "rich", "windows", "days"])
         calendars = {name: self.calendar(kind) for name in names}
         action = pick.choice([*ACTIONS, "mix"])
@@ -207,7 +207,7 @@ class Candidates:
         pick = self.random
         made: dict[str, Any] = {"policy": pick.choice(["None", "Last", "All", "All"])}
         if made["policy"] == "All":
-            made["limit"] = pick.choice([1, 10, 100, 1000])
+            made["limit"] = pick.choice([1, 10, 25, 100, 1000])
         if pick.random() < 0.3:
             made["windowSeconds"] = pick.choice([60, 3600, 31 * DAY, 365 * DAY])
         return made

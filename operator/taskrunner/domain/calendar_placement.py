@@ -14,9 +14,9 @@ from taskrunner.domain.zones import LATEST, Zone
 if TYPE_CHECKING:
     from taskrunner.domain.plan import Slot
 
-MAX_SHIFT_DAYS: Final = 31
-"""Days searched for a business day. A month without one is a closed business, not a holiday: the
-slot is then skipped."""
+MAX_SHIFT_DAYS: Final = 21
+"""Days searched for a business day: a works' holiday of three weeks. After that it is a closed
+business, and the slot is skipped."""
 MAX_TRIES: Final = 5
 """Business days on which the slot's time is excluded all the same (a window at this time of day),
 before it counts as excluded every day."""
@@ -57,7 +57,7 @@ class Looks:
 
     __slots__ = (
         "_begin", "_blackout", "_closed", "_days", "_deferred", "_end", "_same", "_walls", "edges",
-        "joined", "placed", "row", "slots", "uses",
+        "joined", "landings", "open_days", "placed", "row", "slots", "uses",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
@@ -79,6 +79,10 @@ class Looks:
         """By instant: up to which nominal time slots are due by then (`missed_many`)."""
         self.joined: dict[tuple[int, int], Joined] = {}
         """By class and target: the search for the last slot that runs there (`coalesce`)."""
+        self.landings: dict[tuple[int, int], int | None] = {}
+        """By class and instant: where a slot goes (`coalesce`)."""
+        self.open_days: dict[str, dict[int, tuple[int, bool]]] = {}
+        """By zone and wall clock time: the instant, and whether slots move no further."""
 
     def excluder(self, instant: int) -> tuple[CalendarUse, str] | None:
         """The first calendar that excludes the instant, and why; None when none does."""
@@ -209,11 +213,6 @@ def excluder(uses: tuple[CalendarUse, ...], instant: int) -> tuple[CalendarUse, 
         if why is not None:
             return use, why
     return None
-
-
-def shift_days(zone: Zone, instant: int, days: int) -> int:
-    """The same wall clock time so many days later; in a gap, the end of the gap."""
-    return instant_at(zone, instant + zone.offset(instant) + days * DAY)
 
 
 def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from heapq import merge
 from typing import Final
 
+from taskrunner.domain.calendar_days import DAY, instant_at
 from taskrunner.domain.calendar_placement import (
     MAX_SHIFT_DAYS,
     Joined,
     Looks,
     place,
-    shift_days,
 )
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.merge import fires_at
@@ -58,7 +58,7 @@ def _candidates(task: CompiledTask, looks: Looks, kind: int, target: int) -> Ite
     if "Defer" not in actions:
         return iter(latest)
     # A slot may be deferred first and moved by days then. Moves by days are for schedules with few
-    # slots a day (`compile.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
+    # slots a day (`compile_limits.MAX_MOVED_PER_DAY`), so all slots around can be looked at.
     last = max(target, *days) if days else target
     return merge(latest, _slots_back(looks, kind, last + 1, None), reverse=True)
 
@@ -74,14 +74,24 @@ def _slots_back(looks: Looks, kind: int, before: int, most: int | None) -> Itera
 
 def _days_off(looks: Looks, zone: Zone, target: int, step: int) -> list[int]:
     """The wall clock time of `target` on the days next to it, up to the first business day."""
-    movers = [use.calendar for use in looks.uses if use.action.endswith("BusinessDay")]
     found: list[int] = []
+    local, known = target + zone.offset(target), looks.open_days.setdefault(zone.name, {})
     for days in range(1, MAX_SHIFT_DAYS + 1):
-        day = shift_days(zone, target, step * days)
-        if looks.day(day) == "free" and all(m.on_business_day(day) for m in movers):
+        there = local + step * days * DAY
+        if there not in known:
+            known[there] = _open_day(looks, instant_at(zone, there))
+        day, is_open = known[there]
+        if is_open:
             break
         found.append(day)
     return found
+
+
+def _open_day(looks: Looks, instant: int) -> tuple[int, bool]:
+    """The instant, and whether slots move to it and not beyond."""
+    movers = (use.calendar for use in looks.uses if use.action.endswith("BusinessDay"))
+    is_open = looks.day(instant) == "free" and all(m.on_business_day(instant) for m in movers)
+    return instant, is_open
 
 
 def _zones(task: CompiledTask, kind: int) -> list[Zone]:
@@ -91,12 +101,19 @@ def _zones(task: CompiledTask, kind: int) -> list[Zone]:
 
 
 def _lands(task: CompiledTask, looks: Looks, kind: int, other: int, target: int) -> bool:
+    key = (kind, other)
+    if key not in looks.landings:
+        looks.landings[key] = _landing(task, looks, kind, other)
+    return looks.landings[key] == target
+
+
+def _landing(task: CompiledTask, looks: Looks, kind: int, other: int) -> int | None:
+    """Where the slot of a class at an instant goes; None when there is none, or it does not run."""
     if not looks.row.names(other, kind):
-        return False
-    zone = next(
-        entry.zone
-        for entry, each in zip(task.entries, task.classes, strict=True)
-        if each == kind and fires_at(entry, other)
-    )
-    placement = place(looks, zone, other)
-    return not placement.excluded and placement.target == target
+        return None
+    entries = [
+        entry for entry, each in zip(task.entries, task.classes, strict=True) if each == kind
+    ]
+    entry = next(e for e in entries if len(entries) == 1 or fires_at(e, other))
+    placement = place(looks, entry.zone, other)
+    return None if placement.excluded else placement.target

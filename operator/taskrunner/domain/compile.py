@@ -18,9 +18,10 @@ from taskrunner.api.v1alpha1.scheduled_task import (
     ScheduledTask,
     ScheduledTaskSpec,
 )
-from taskrunner.domain.calendar import MAX_OPENINGS, CalendarUse, CompiledCalendar
+from taskrunner.domain.calendar import CalendarUse, CompiledCalendar
 from taskrunner.domain.calendar_days import to_local
 from taskrunner.domain.circuit import CircuitRule, circuit_rule
+from taskrunner.domain.compile_limits import most_at_once, too_much
 from taskrunner.domain.cron import CronError, cron_timeline
 from taskrunner.domain.hashing import stable_hash
 from taskrunner.domain.naming import schedule_part
@@ -33,20 +34,10 @@ from taskrunner.domain.timeline import (
     Timeline,
     once,
     once_local,
-    slots_a_day,
 )
 from taskrunner.domain.zones import EARLIEST, Zone, ZoneError, load_zone
 from taskrunner.errors import Problem, SpecError
 
-MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 8, "PreviousBusinessDay": 2}
-"""Most slots a day of a task whose calendars move to business days. It bounds the work: to know
-what moves back to a day, slots of more than a month are looked at. A schedule that runs every day
-gains nothing from such a move, as the moved slot joins the one that is there."""
-MAX_OPENINGS_MOVED: Final = 24
-"""Most times a day that windows of a task's calendars open when one of them moves by days."""
-DEFAULT_LIMIT: Final = 100
-"""`catchUp.limit` under All when it is not set, and the most for a task with calendars or several
-schedules: looking back for what may still run takes most of an evaluation then."""
 BY_HAND: Final = "by hand"
 """Summary of a task without schedules."""
 
@@ -173,8 +164,8 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
     problems += wrong or schedule_problems(spec, parameters)
     if not problems:
         problems += _name_clashes(entries)
-        problems += _too_dense(uses, entries, created)
-        problems += _too_many_at_once(spec, uses, entries)
+        timelines = [entry.timeline for entry in entries]
+        problems += too_much(spec, uses, timelines, created)
     if problems:
         raise SpecError(*problems)
     start = _seconds(spec.start_time) if spec.start_time else EARLIEST
@@ -207,7 +198,7 @@ def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar])
         catch_up=CatchUpRule(
             spec.catch_up.policy,
             spec.catch_up.window_seconds,
-            DEFAULT_LIMIT if spec.catch_up.limit is None else spec.catch_up.limit,
+            most_at_once(uses) if spec.catch_up.limit is None else spec.catch_up.limit,
         ),
         max_executions=spec.max_executions,
         ttl=spec.ttl_seconds_after_finished,
@@ -356,52 +347,6 @@ def _name_clashes(entries: tuple[Entry, ...]) -> Iterator[Problem]:
                 f'Executions of "{entry.name}" and "{other}" would get the same names.',
                 "Rename one of the two.",
             )
-
-
-def _too_dense(
-    uses: tuple[CalendarUse, ...], entries: tuple[Entry, ...], created: int
-) -> Iterator[Problem]:
-    yield from _too_many_windows(uses)
-    for position, use in enumerate(uses):
-        most = MAX_MOVED_PER_DAY.get(use.action)
-        if most is None:
-            continue
-        per_day = sum(slots_a_day(entry.timeline, created) for entry in entries)
-        if per_day > most:
-            yield Problem(
-                f"spec.calendars[{position}].onExcluded",
-                use.action,
-                f"It moves runs by whole days, and this task has {per_day} slots on one day; at"
-                f" most {most} are supported.",
-                "Write Skip or Defer, or a schedule that runs less often.",
-            )
-
-
-def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
-    moves = any(use.action in MAX_MOVED_PER_DAY for use in uses)
-    most = MAX_OPENINGS_MOVED if moves else MAX_OPENINGS
-    openings = sum({use.calendar.name: use.calendar.openings for use in uses}.values())
-    if openings > most:
-        yield Problem(
-            "spec.calendars",
-            ", ".join(dict.fromkeys(use.calendar.name for use in uses)),
-            f"Their windows open {openings:,} times a day; at most {most} are supported for a task"
-            f"{' that moves to business days' if moves else ''}.",
-            "Name fewer calendars, or let windows open less often and stay open longer.",
-        )
-
-
-def _too_many_at_once(
-    spec: ScheduledTaskSpec, uses: tuple[CalendarUse, ...], entries: tuple[Entry, ...]
-) -> Iterator[Problem]:
-    limit = spec.catch_up.limit
-    if limit is not None and limit > DEFAULT_LIMIT and (uses or len(entries) > 1):
-        yield Problem(
-            "spec.catchUp.limit",
-            str(limit),
-            f"At most {DEFAULT_LIMIT} are supported with calendars or several schedules.",
-            f"Write {DEFAULT_LIMIT} or less, or a task of its own for each schedule.",
-        )
 
 
 def _classes(entries: tuple[Entry, ...]) -> tuple[int, ...]:
