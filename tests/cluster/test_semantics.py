@@ -96,9 +96,22 @@ def _outcome(team: Team, name: str, start: int) -> Outcome:
             if status.get("completionTime"):
                 begin, end = (_instant(status[f]) for f in ("startTime", "completionTime"))
                 spans.append((slot, begin - start, end - start))
+    counted = _counted(team, name)
     return Outcome(
-        sorted(started), sorted(spans), [told for _, told in sorted(records)], executions, start
+        sorted(started),
+        sorted(spans),
+        [told for _, told in sorted(records)],
+        executions,
+        counted,
+        start,
     )
+
+
+def _counted(team: Team, name: str) -> int:
+    """Of a task that is there."""
+    found = team.cluster.get(f"-n={team.name}", "stask")
+    statuses = {one["metadata"]["name"]: one.get("status", {}) for one in found["items"]}
+    return int(statuses.get(name, {}).get("scheduledCount", 0))
 
 
 def _instant(text: str) -> int:

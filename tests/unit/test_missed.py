@@ -555,6 +555,7 @@ def test_what_runs_after_moves_is_the_same_looked_for_from_the_end(
             patch.setattr(missed, "WALKED", walked)
             patch.setattr(missed, "SURELY_WALKED", 1)
             patch.setattr(runs, "MIN_LOOKS", 10**6)
+            patch.setattr(runs, "MOVED_LOOKS", 10**6)
             answers.append(undecided(made, watermark, watermark + span, left=left))
     walking, looking = answers
     assert looking.start == walking.start

@@ -34,8 +34,8 @@ from taskrunner.domain.plan import EXCLUDED
 from taskrunner.domain.timeline import DstPolicy
 from taskrunner.errors import SpecError
 
-LIMITS: Final = {"warm": 10.0, "cold": 50.0}
-"""Milliseconds; above this it is a finding. Cold, an evaluation may come by dozens of pages."""
+LIMITS: Final = {"warm": 10.0, "cold": 150.0}
+"""Milliseconds; above this it is a finding. Cold, an evaluation may come by hundreds of pages."""
 ROUNDS: Final = 8
 FINAL_ROUNDS: Final = 40
 DAY, YEAR = 86_400, 366 * 86_400

@@ -25,6 +25,9 @@ LOOK_WORK: Final = 160
 """There are fewer looks with many schedules and calendars: a look asks each schedule once and each
 calendar a few times, and all looks together so often."""
 MIN_LOOKS: Final = 6
+MOVED_LOOKS: Final = 45
+"""Instants that a search back looks at in all, those with runs included, for a task that moves runs
+to business days: each takes a search over weeks."""
 
 
 def runs_after(
@@ -92,6 +95,8 @@ def runs_before(
     """
     most = few_looks(task)
     left, looks = most, looks or Looks(task)
+    moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
+    in_all = MOVED_LOOKS if moved else LATEST
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
         groups, before = looks.row.backward(before), None
@@ -104,7 +109,8 @@ def runs_before(
                 following = group.nominal
             running = [slot for slot in slots if slot.skip is None]
             yield from (slot for slot in reversed(running) if floor < slot.due <= until)
-            if group.nominal <= floor:
+            in_all -= group.nominal <= until
+            if group.nominal <= floor or not in_all:
                 return
             left = most if running or group.nominal > until else left - 1
             if not left:
