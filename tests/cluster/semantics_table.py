@@ -168,20 +168,16 @@ def queue_that_is_full(outcome: Outcome) -> None:
     assert left_out
 
 
-def replaced(attempts: int) -> Check:
-    """Each run gives way to the next one, with so many attempts behind it. Of those that were
+def replaced(outcome: Outcome) -> None:
+    """Each run gives way to the next one, in its first attempt or after it. Of those that were
     cancelled, history keeps the last one; the task has counted them all."""
-
-    def check(outcome: Outcome) -> None:
-        one_after_the_other(outcome)
-        newest = max(slot for slot, _ in statuses(outcome)) - outcome.start
-        assert newest >= SLOTS[-1]
-        assert newest // 10 - 2 <= outcome.counted <= newest // 10 + 1
-        ended = [status for _, status in statuses(outcome) if status.get("completionTime")]
-        found = {(s["phase"], s["reason"], len(s["attempts"])) for s in ended}
-        assert found == {("Cancelled", "Replaced", attempts)}
-
-    return check
+    one_after_the_other(outcome)
+    newest = max(slot for slot, _ in statuses(outcome)) - outcome.start
+    assert newest >= SLOTS[-1]
+    assert newest // 10 - 2 <= outcome.counted <= newest // 10 + 1
+    ended = [status for _, status in statuses(outcome) if status.get("completionTime")]
+    found = {(s["phase"], s["reason"], len(s["attempts"])) for s in ended}
+    assert found == {("Cancelled", "Replaced", 1)}
 
 
 def each_failed_twice(outcome: Outcome) -> None:
@@ -272,7 +268,7 @@ ROWS = [
     ),
     Row("forbid-long-last", catch_up("Last", **FORBID), the_latest_when_free, seconds=22),
     Row("forbid-long-none", catch_up("None", **FORBID), the_next_when_free, seconds=22),
-    Row("replace-long", REPLACE, replaced(0), seconds=22),
+    Row("replace-long", REPLACE, replaced, seconds=22),
     Row("queue-long", QUEUE, queued_in_order, seconds=22),
     Row("queue-full", {**QUEUE, "queue": {"maxLength": 1}}, queue_that_is_full, seconds=22),
     Row("queue-suspend-all", catch_up("All", **QUEUE), all_in_the_end, PAUSE),
@@ -291,7 +287,7 @@ ROWS = [
         retried(the_next_when_free), exit_code=1,
     ),
     Row("retry-queue", {**RETRIED, **QUEUE}, retried(queued_in_order), exit_code=1),
-    Row("retry-replace", {**RETRIED, **REPLACE}, replaced(1), exit_code=1),
+    Row("retry-replace", {**RETRIED, **REPLACE}, replaced, exit_code=1),
     Row(
         "retry-edit", RETRIED, retried_as_it_was, [(15, patch(jobTemplate=MENDED))], exit_code=1,
     ),

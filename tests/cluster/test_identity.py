@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 TASKS = {
     "apiGroups": ["taskrunner.dev"],
-    "resources": ["scheduledtasks", "taskexecutions"],
+    "resources": ["scheduledtasks", "taskexecutions", "backfills"],
     "verbs": ["get", "list", "create", "update", "patch", "delete"],
 }
 JOBS = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}
@@ -258,6 +258,17 @@ def run(of: Json | str = "nightly", **spec: Any) -> Json:
     }
 
 
+def past(of: str = "nightly", **spec: Any) -> Json:
+    """A Backfill."""
+    times = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    return {
+        "apiVersion": GOOD["Backfill"]["apiVersion"],
+        "kind": "Backfill",
+        "metadata": {"generateName": f"{of[:20]}-"},
+        "spec": {"taskRef": {"name": of}, **times, **spec},
+    }
+
+
 # --- who may ------------------------------------------------------------------------------------
 
 _NO_JOBS = 'User "bob" may not create Jobs in namespace "{namespace}", and a {kind} creates Jobs.'
@@ -265,7 +276,7 @@ _ASK = "Ask for the right to create jobs of group batch there; the role edit has
 
 
 def test_who_may_not_create_jobs_creates_no_task_and_no_run(space: Space) -> None:
-    for obj in (fresh(), run()):
+    for obj in (fresh(), run(), past()):
         said = space.refusal(obj, by="bob")
         assert _NO_JOBS.format(namespace=space.name, kind=obj["kind"]) in said
         assert _ASK in said
@@ -274,6 +285,7 @@ def test_who_may_not_create_jobs_creates_no_task_and_no_run(space: Space) -> Non
 def test_who_may_create_jobs_creates_tasks_and_runs(space: Space) -> None:
     made = space.create(fresh(), by="jane")
     space.create(run(made), by="carol")
+    space.create(past(made["metadata"]["name"]), by="carol")
 
 
 CHANGES: dict[str, Json] = {
@@ -363,6 +375,11 @@ def test_nobody_claims_to_be_somebody_else(space: Space, title: str) -> None:
     assert sentence in space.refusal(run(**spec), by="jane")
 
 
+def test_nobody_asks_for_the_past_in_the_name_of_somebody_else(space: Space) -> None:
+    said = space.refusal(past(requestedBy={"username": "carol"}), by="jane")
+    assert 'User "jane" asks, and spec.requestedBy says "carol"' in said
+
+
 def test_the_operator_creates_what_only_it_may(space: Space) -> None:
     slot = CLAIMS["a slot"][0] | {"requestedBy": {"username": "jane"}}
     made = run(**slot)
@@ -389,12 +406,14 @@ def test_other_namespaces_are_not_looked_at(space: Space) -> None:
 # --- who asked ----------------------------------------------------------------------------------
 
 
-def test_a_run_says_who_asked_for_it(space: Space) -> None:
-    stored = space.create(run(), by="jane")["spec"]
+@pytest.mark.parametrize("made", [run(), past()], ids=["run", "backfill"])
+def test_a_run_says_who_asked_for_it(space: Space, made: Json) -> None:
+    stored = space.create(made, by="jane")["spec"]
     everybody = "system:authenticated"
     jane = {"username": "jane", "groups": ["dev", "qa", everybody]}
     assert stored.get("requestedBy") == (jane if space.stamped else None)
-    true = space.create(run(requestedBy={"username": "jane"}), by="jane")
+    claimed = merged(made, {"spec": {"requestedBy": {"username": "jane"}}})
+    true = space.create(claimed, by="jane")
     assert true["spec"]["requestedBy"]["username"] == "jane"
 
 
