@@ -243,22 +243,31 @@ def test_the_calendars_of_a_task_have_not_too_many_windows_together(
 
 
 def test_only_a_single_schedule_without_calendars_catches_up_on_more_than_a_hundred() -> None:
-    catch_up = {"catchUp": {"policy": "All", "limit": 101}}
-    task({**DAILY, **catch_up})
     empty = CompiledCalendar("c", ())
-    for spec, calendars in (
-        ({**DAILY, "calendars": [{"name": "c"}]}, [empty]),
-        (schedules({"cron": "0 9 * * *"}, {"cron": "0 10 * * *"}), []),
-    ):
-        with pytest.raises(SpecError) as error:
-            task({**spec, **catch_up}, *calendars)
-        (problem,) = error.value.problems
-        assert (problem.field, problem.value) == ("spec.catchUp.limit", "101")
-        assert problem.remedy
+    with_calendar = {**DAILY, "calendars": [{"name": "c"}]}
+    several = schedules({"cron": "0 9 * * *"}, {"cron": "0 10 * * *"})
+    most: tuple[tuple[dict[str, Any], list[CompiledCalendar], int], ...] = (
+        (DAILY, [], 1000),
+        (several, [], 100),
+        (with_calendar, [empty], 25),
+    )
+    for spec, calendars, limit in most:
+        assert task(spec | _all_of(limit), *calendars).catch_up.limit == limit
+        assert task(spec | _all_of(None), *calendars).catch_up.limit == min(100, limit)
+        if limit < 1000:
+            with pytest.raises(SpecError) as error:
+                task(spec | _all_of(limit + 1), *calendars)
+            (problem,) = error.value.problems
+            assert (problem.field, problem.value) == ("spec.catchUp.limit", str(limit + 1))
+            assert problem.remedy
+
+
+def _all_of(limit: int | None) -> dict[str, Any]:
+    return {"catchUp": {"policy": "All"} | ({} if limit is None else {"limit": limit})}
 
 
 @pytest.mark.parametrize("action", ["NextBusinessDay", "PreviousBusinessDay"])
-def test_moves_to_business_days_have_limits_of_their_own(action: str) -> None:
+def test_moves_to_business_days_take_four_calendars(action: str) -> None:
     names = "abcde"
     made = [CompiledCalendar(name, ()) for name in names]
 
@@ -267,14 +276,12 @@ def test_moves_to_business_days_have_limits_of_their_own(action: str) -> None:
         found[-1]["onExcluded"] = action
         return {**DAILY, "calendars": found}
 
-    compiled = task({**refs(4), "catchUp": {"policy": "All"}}, *made)
-    assert compiled.catch_up.limit == 25
+    assert task(refs(4), *made).calendars
     with pytest.raises(SpecError) as error:
-        task({**refs(5), "catchUp": {"policy": "All", "limit": 26}}, *made)
-    fields = {problem.field: problem for problem in error.value.problems}
-    assert set(fields) == {"spec.calendars", "spec.catchUp.limit"}
-    assert "at most 4 are supported" in fields["spec.calendars"].message
-    assert "business days" in fields["spec.catchUp.limit"].message
+        task(refs(5), *made)
+    (problem,) = error.value.problems
+    assert problem.field == "spec.calendars"
+    assert "at most 4 are supported" in problem.message
 
 
 @pytest.mark.parametrize(

@@ -368,7 +368,7 @@ def tasks(draw: st.DrawFn) -> CompiledTask:
         ],
         "catchUp": {
             "policy": draw(st.sampled_from(["None", "Last", "All"])),
-            "limit": draw(st.sampled_from([1, 3, 100])),
+            "limit": draw(st.sampled_from([1, 3, 25])),
             "windowSeconds": draw(seconds),
         },
         "startingDeadlineSeconds": draw(seconds),

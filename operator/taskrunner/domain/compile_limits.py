@@ -21,13 +21,13 @@ gains nothing from such a move, as the moved slot joins the one that is there.""
 MAX_OPENINGS_MOVED: Final = 24
 """Most times a day that windows of a task's calendars open when one of them moves by days."""
 DEFAULT_LIMIT: Final = 100
-"""`catchUp.limit` under All when it is not set, and the most for a task with calendars or several
-schedules: looking back for what may still run takes most of an evaluation then."""
-MOVED_LIMIT: Final = 25
-"""The same for a task with calendars that move runs to business days: each takes a search over
-weeks."""
+"""`catchUp.limit` under All when it is not set, and the most for a task with several schedules:
+looking back for what may still run takes most of an evaluation then."""
+LIMIT_WITH_CALENDARS: Final = 25
+"""The same for a task with calendars: what is deferred or moved takes a search for each run."""
 MOST_MOVING: Final = 4
-"""Most calendars of such a task: the search asks each of them about every day."""
+"""Most calendars of a task that moves runs to business days: the search asks each of them about
+every day."""
 
 
 def too_much(
@@ -47,7 +47,7 @@ def too_much(
 
 def most_at_once(uses: tuple[CalendarUse, ...]) -> int:
     """`catchUp.limit` under All when it is not set."""
-    return MOVED_LIMIT if _moves(uses) else DEFAULT_LIMIT
+    return LIMIT_WITH_CALENDARS if uses else DEFAULT_LIMIT
 
 
 def _too_many_slots_moved(
@@ -95,9 +95,7 @@ def _too_many_at_once(
 ) -> Iterator[Problem]:
     limit, most = spec.catch_up.limit, most_at_once(uses)
     if limit is not None and limit > most and (uses or schedules > 1):
-        kind = "calendars or several schedules"
-        if most < DEFAULT_LIMIT:
-            kind = "calendars that move runs to business days"
+        kind = "calendars" if uses else "several schedules"
         yield Problem(
             "spec.catchUp.limit",
             str(limit),

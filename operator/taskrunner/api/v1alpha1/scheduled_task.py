@@ -229,7 +229,7 @@ class CatchUp(SpecModel):
         ge=1,
         le=1000,
         description="With All: run at most so many missed slots, the latest ones. 1 to 1000."
-        " Default: 100.",
+        " Default: 100; with calendars 25.",
         examples=[10],
     )
 
