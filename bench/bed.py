@@ -97,6 +97,19 @@ def scheduled_task(name: str, schedules: list[Obj], **spec: Any) -> Obj:
     }
 
 
+def template_for(run_for: str) -> Obj:
+    """A Job's spec whose pod runs so long, e.g. `300ms`."""
+    pod = TEMPLATE["template"]
+    annotations = {"testbed.taskrunner.dev/run-for": run_for}
+    return {**TEMPLATE, "template": {**pod, "metadata": {"annotations": annotations}}}
+
+
+def create_all(cluster: Cluster, namespace: str, objects: list[Obj]) -> None:
+    """Create objects with one command."""
+    body = {"apiVersion": "v1", "kind": "List", "items": objects}
+    cluster.kubectl("create", "-n", namespace, "-f", "-", input=body)
+
+
 def planned(cluster: Cluster, namespace: str) -> int:
     """How many tasks of a namespace have a plan in their status."""
     found = json.loads(cluster.kubectl("get", "stask", "-n", namespace, "-o", "json"))["items"]

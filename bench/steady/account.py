@@ -12,10 +12,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from bench.bed import TEMPLATE, bed, memory_of, namespace, operator, scheduled_task
+from bench.bed import (
+    bed,
+    create_all,
+    memory_of,
+    namespace,
+    operator,
+    scheduled_task,
+    template_for,
+)
 from bench.measures import Effort, Measure
+from taskrunner.domain.instants import format_instant
 from taskrunner.ports import Obj
 from testbed import Cluster
 
@@ -94,24 +102,22 @@ def _apply(cluster: Cluster, load: Load, start: int) -> None:
     tasks = []
     for number in range(load.short + load.long):
         seconds = load.long_seconds if number < load.long else 1 + 4 * (number % 2)
-        template = json.loads(json.dumps(TEMPLATE))
-        pods = {"testbed.taskrunner.dev/run-for": f"{seconds}s"}
-        template["template"]["metadata"] = {"annotations": pods}
         task: Obj = scheduled_task(
             f"task-{number}",
             # A second apart, so that the load is even.
-            [{"name": "often", "everySeconds": EVERY, "anchor": _at(start + number % EVERY)}],
-            startTime=_at(start),
-            endTime=_at(start + load.seconds),
-            jobTemplate={"spec": template},
+            [
+                {
+                    "name": "often",
+                    "everySeconds": EVERY,
+                    "anchor": format_instant(start + number % EVERY),
+                }
+            ],
+            startTime=format_instant(start),
+            endTime=format_instant(start + load.seconds),
+            jobTemplate={"spec": template_for(f"{seconds}s")},
         )
         tasks.append(task)
-    body = {"apiVersion": "v1", "kind": "List", "items": tasks}
-    cluster.kubectl("create", "-n=load", "-f", "-", input=body, timeout=_LEAD_SECONDS)
-
-
-def _at(instant: int) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    create_all(cluster, "load", tasks)
 
 
 def _look(cluster: Cluster, pid: int, seen: Seen) -> None:

@@ -6,14 +6,23 @@ namespaces, and for the CronJob controller in the same cluster afterwards.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from bench.bed import TEMPLATE, bed, cpu_of, memory_of, namespace, operator, scheduled_task
+from bench.bed import (
+    TEMPLATE,
+    bed,
+    cpu_of,
+    create_all,
+    memory_of,
+    namespace,
+    operator,
+    scheduled_task,
+    template_for,
+)
 from bench.measures import Effort, Measure
 from taskrunner.ports import Obj
 from testbed import Cluster
@@ -47,7 +56,7 @@ def _ours(cluster: Cluster, seconds: int) -> Iterator[Measure]:
         count = 12
         every = count * 3600 * len(RUNS) // PER_HOUR
         for name, run_for in zip(names, RUNS.values(), strict=True):
-            _apply(cluster, name, [_task(number, every, run_for) for number in range(count)])
+            create_all(cluster, name, [_task(number, every, run_for) for number in range(count)])
         time.sleep(_WARM_UP_SECONDS)
         mark, cpu, started = cluster.audit_mark(), cpu_of(process.pid), time.monotonic()
         with _peak(process.pid) as peak:
@@ -70,7 +79,7 @@ def _cron_jobs(cluster: Cluster, seconds: int) -> Iterator[Measure]:
     manager = cluster.component("kube-controller-manager")
     assert manager.pid is not None
     with namespace(cluster, "cron") as name:
-        _apply(cluster, name, [_cron_job(number) for number in range(PER_HOUR // 60)])
+        create_all(cluster, name, [_cron_job(number) for number in range(PER_HOUR // 60)])
         time.sleep(_WARM_UP_SECONDS)
         mark, cpu = cluster.audit_mark(), cpu_of(manager.pid)
         time.sleep(seconds)
@@ -83,11 +92,9 @@ def _cron_jobs(cluster: Cluster, seconds: int) -> Iterator[Measure]:
 
 
 def _task(number: int, every: int, run_for: str) -> Obj:
-    template = json.loads(json.dumps(TEMPLATE))
-    template["template"]["metadata"] = {"annotations": {"testbed.taskrunner.dev/run-for": run_for}}
     schedules = [{"name": "often", "everySeconds": every, "anchor": "2026-01-01T00:00:00Z"}]
     task = scheduled_task(f"task-{number}", schedules, jitterSeconds=every - 1)
-    task["spec"]["jobTemplate"] = {"spec": template}
+    task["spec"]["jobTemplate"] = {"spec": template_for(run_for)}
     return task
 
 
@@ -102,11 +109,6 @@ def _cron_job(number: int) -> Obj:
             "jobTemplate": {"spec": TEMPLATE},
         },
     }
-
-
-def _apply(cluster: Cluster, name: str, objects: list[Obj]) -> None:
-    body = {"apiVersion": "v1", "kind": "List", "items": objects}
-    cluster.kubectl("create", "-n", name, "-f", "-", input=body)
 
 
 def _written(cluster: Cluster, mark: int, **who: str) -> tuple[Mapping[str, Written], Counter[str]]:

@@ -147,6 +147,11 @@ class CompiledTask:
         """Whether a slot may be due before its nominal time."""
         return any(use.action == "PreviousBusinessDay" for use in self.calendars)
 
+    @property
+    def moves_by_days(self) -> bool:
+        """Whether calendars move slots to business days."""
+        return any(use.action.endswith("BusinessDay") for use in self.calendars)
+
 
 def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar]) -> CompiledTask:
     """Compile a task; `calendars` are those of its namespace, by name.

@@ -16,7 +16,7 @@ from taskrunner.errors import Problem
 
 MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 8, "PreviousBusinessDay": 2}
 """Most slots a day of a task whose calendars move to business days. It bounds the work: to know
-what moves back to a day, slots of more than a month are looked at. A schedule that runs every day
+what moves back to a day, slots of weeks are looked at. A schedule that runs every day
 gains nothing from such a move, as the moved slot joins the one that is there."""
 MAX_OPENINGS_MOVED: Final = 24
 """Most times a day that windows of a task's calendars open when one of them moves by days."""
@@ -40,6 +40,7 @@ def too_much(
 
     `timelines`: one for each schedule of the task; `created`: when the task was, UTC seconds.
     """
+    yield from _too_many_calendars(uses)
     yield from _too_many_windows(uses)
     yield from _too_many_slots_moved(uses, timelines, created)
     yield from _too_many_at_once(spec, uses, len(timelines))
@@ -68,10 +69,8 @@ def _too_many_slots_moved(
             )
 
 
-def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
-    moves = _moves(uses)
-    most = MAX_OPENINGS_MOVED if moves else MAX_OPENINGS
-    if moves and len(uses) > MOST_MOVING:
+def _too_many_calendars(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
+    if _moves(uses) and len(uses) > MOST_MOVING:
         yield Problem(
             "spec.calendars",
             ", ".join(use.calendar.name for use in uses),
@@ -79,6 +78,11 @@ def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
             " supported then.",
             "Put what they exclude into fewer Calendars, or write Skip or Defer.",
         )
+
+
+def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
+    moves = _moves(uses)
+    most = MAX_OPENINGS_MOVED if moves else MAX_OPENINGS
     openings = sum({use.calendar.name: use.calendar.openings for use in uses}.values())
     if openings > most:
         yield Problem(

@@ -52,8 +52,7 @@ def count_slots(task: CompiledTask, after: int, until: int, looks: Looks) -> Cou
     skipped = {EXCLUDED: Count(), COALESCED: Count()}
     if task.calendars:
         complete = _count_skipped(task, looks, low, high, skipped)
-        moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
-        exact = exact and complete and not moved
+        exact = exact and complete and not task.moves_by_days
     return Counts(looks.row.count(low, high), skipped, exact)
 
 

@@ -49,7 +49,7 @@ def _deferred_over(task: CompiledTask, instant: int) -> Iterator[Slot]:
     """Runs that are decided by the instant and start after it."""
     if not task.calendars:
         return
-    moves = any(use.action.endswith("BusinessDay") for use in task.calendars)
+    moves = task.moves_by_days
     for slot in runs_before(task, instant, instant - LOOK_AHEAD):
         if slot.start > instant:
             yield slot

@@ -95,8 +95,7 @@ def runs_before(
     """
     most = few_looks(task)
     left, looks = most, looks or Looks(task)
-    moved = any(use.action.endswith("BusinessDay") for use in task.calendars)
-    in_all = MOVED_LOOKS if moved else LATEST
+    in_all = MOVED_LOOKS if task.moves_by_days else LATEST
     before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
     while before is not None:
         groups, before = looks.row.backward(before), None
