@@ -29,8 +29,11 @@ async def work(term: Term) -> None:
     say("started", epoch=term.epoch)
     try:
         while True:
-            if term.remaining() > 0:
-                say("acted", left=term.remaining())
+            # The instant before the check: no elector can help a process that is stopped between
+            # its check and its act; that is what the fence is for.
+            at = CLOCK.boot()
+            if (left := term.remaining()) > 0:
+                say("acted", boot=at, left=left)
             await CLOCK.sleep(0.02)
     finally:
         say("stopped")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from itertools import pairwise
 from typing import Any
 
 import kopf
 import pytest
+from kopf._cogs.aiokits.aioadapters import wait_flag
 
 from fakes.clock import FakeClock
 from taskrunner.hooks.watching import Watcher
@@ -21,10 +23,14 @@ async def test_it_is_started_again_ever_later_while_it_fails_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     starts: list[float] = []
+    waiters: list[asyncio.Task[Any]] = []
     clock = FakeClock()
 
-    async def operator(**_: Any) -> None:
+    async def operator(*, stop_flag: threading.Event, **_: Any) -> None:
         starts.append(clock.boot())
+        # As kopf waits for the flag that it is given, in a thread.
+        waiters.append(asyncio.create_task(wait_flag(stop_flag)))
+        await asyncio.sleep(0)
         raise RuntimeError("ended")
 
     monkeypatch.setattr("kopf.operator", operator)
@@ -53,6 +59,8 @@ async def test_it_needs_no_name_of_the_user(monkeypatch: pytest.MonkeyPatch) -> 
         given.update(settings)
 
     monkeypatch.setattr("kopf.operator", operator)
-    await Watcher({}, connect, FakeClock())._operate(asyncio.get_running_loop(), Any)  # type: ignore[arg-type]
+    await Watcher({}, connect, FakeClock())._operate(
+        asyncio.get_running_loop(), threading.Event()
+    )
     assert given["identity"] == "taskrunner"
     assert given["settings"].posting.enabled is False

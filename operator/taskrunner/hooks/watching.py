@@ -77,16 +77,20 @@ class Watcher:
             restarted()
 
     async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
-        await kopf.operator(
-            registry=self._registry(loop),
-            settings=_settings(),
-            # Given, because kopf would ask for the user's name, and a pod's user has none.
-            identity=cast(Any, "taskrunner"),
-            standalone=True,
-            clusterwide=not self._namespace,
-            namespaces=[self._namespace] if self._namespace else [],
-            stop_flag=stop,
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry(loop),
+                settings=_settings(),
+                # Given, because kopf would ask for the user's name, and a pod's user has none.
+                identity=cast(Any, "taskrunner"),
+                standalone=True,
+                clusterwide=not self._namespace,
+                namespaces=[self._namespace] if self._namespace else [],
+                stop_flag=stop,
+            )
+        finally:
+            # kopf leaves a thread that waits for the flag, and the loop does not end before it.
+            stop.set()
 
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
