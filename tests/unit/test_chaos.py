@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from chaos.ledger import Ledger, Removal
-from chaos.load import Task, tasks
+from chaos.load import CATCH_UP_LIMIT, Task, tasks
+from chaos.run import Waiting
 from chaos.tap import Stream, Unchunked, chunk, error_event
 from chaos.verdict import judge, recovery
 from taskrunner.errors import ApiError, Gone, Transient
@@ -136,10 +137,10 @@ def test_a_slot_that_forbid_decided_otherwise_is_not_lost(ledger: Ledger) -> Non
 
 
 MISSES = {
-    "with 1,000 due since": ("CatchUpPolicy", 0, 1000, "beyond_limit"),
-    "with fewer due since": ("CatchUpPolicy", 0, 999, "lost"),
-    "for another reason": ("DeadlineExceeded", 0, 1000, "lost"),
-    "by the record of another slot": ("CatchUpPolicy", -20, 1000, "lost"),
+    "with as many as the limit due since": ("CatchUpPolicy", 0, CATCH_UP_LIMIT, "beyond_limit"),
+    "with fewer due since": ("CatchUpPolicy", 0, CATCH_UP_LIMIT - 1, "lost"),
+    "for another reason": ("DeadlineExceeded", 0, CATCH_UP_LIMIT, "lost"),
+    "by the record of another slot": ("CatchUpPolicy", -20, CATCH_UP_LIMIT, "lost"),
 }
 
 
@@ -399,3 +400,15 @@ def test_an_error_event_is_what_the_client_takes_for_one(
     event = json.loads(error_event(code, reason))
     assert event["type"] == "ERROR"
     assert isinstance(error_from_event("watch jobs", event["object"]), error)
+
+
+def test_what_still_gets_less_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # (seconds, left): ever less, then the same for a minute, and more.
+    looks = [(0, 9), (60, 8), (119, 7), (179, 7), (180, 9), (181, 0)]
+    at = 0.0
+    monkeypatch.setattr("chaos.run.time.monotonic", lambda: at)
+    waiting, over = Waiting(60), []
+    for seconds, left in looks:
+        at = float(seconds)
+        over.append(waiting.over(left))
+    assert over == [False, False, False, False, True, True]

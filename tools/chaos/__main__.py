@@ -59,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         "--settle",
         type=float,
         default=300,
-        help="seconds after the last fault within which all must be decided, and as many again for"
-        " all to end (default: 300)",
+        help="after the last fault, seconds without progress after which what is not decided, or"
+        " has not ended, is stuck (default: 300)",
     )
     parser.add_argument(
         "--only",

@@ -152,7 +152,7 @@ async def _settle(field: Field, load: list[Task], patience: float) -> tuple[int,
     Args:
         field: where.
         load: the tasks.
-        patience: seconds for each of the two.
+        patience: seconds without progress after which it is given up.
 
     Returns:
         The instant until which all must be decided, and how far each task was decided.
@@ -160,32 +160,48 @@ async def _settle(field: Field, load: list[Task], patience: float) -> tuple[int,
     ledger, until = field.ledger, int(time.time())
     ledger.say("no more faults; waiting until all is decided")
     decided: dict[str, int] = {}
-    deadline = time.monotonic() + patience
+    waiting = Waiting(patience)
     while True:
         for obj in await field.patient_list(SCHEDULED_TASKS):
             meta, status = obj["metadata"], obj.get("status") or {}
             if at := status.get("decidedUntil"):
                 decided[f"{meta['namespace']}/{meta['name']}"] = seconds(at)
-        behind = [task for task in load if task.slots(decided.get(task.key, 0), until)]
-        if not behind or time.monotonic() > deadline:
+        undecided = {task.key: len(task.slots(decided.get(task.key, 0), until)) for task in load}
+        if waiting.over(sum(undecided.values())):
             break
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
-    ledger.say(f"{len(behind)} tasks are behind; suspending all")
+    behind = sum(count > 0 for count in undecided.values())
+    ledger.say(f"{behind} tasks are behind; suspending all")
     for task in load:
         suspended = {"spec": {"suspend": True}}
         await field.patient_patch(SCHEDULED_TASKS, task.namespace, task.name, suspended)
-    deadline = time.monotonic() + patience
+    waiting = Waiting(patience)
     while True:
         left = 0
         for resource, kept in ((TASK_EXECUTIONS, ledger.executions), (JOBS, ledger.jobs)):
             objects = await field.patient_list(resource)
             ledger.living(kept, objects)
             left += sum(not _has_ended(obj) for obj in objects)
-        if not left or time.monotonic() > deadline:
+        if waiting.over(left):
             break
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
     ledger.say(f"settled; {left} executions and Jobs have not ended")
     return until, decided
+
+
+class Waiting:
+    """Patience that lasts as long as less and less is left: a slow machine is not a stuck one."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._least: int | None = None
+        self._deadline = 0.0
+
+    def over(self, left: int) -> bool:
+        """Whether nothing is left, or it has not become less for too long."""
+        if self._least is None or left < self._least:
+            self._least, self._deadline = left, time.monotonic() + self._patience
+        return not left or time.monotonic() > self._deadline
 
 
 def _has_ended(obj: Obj) -> bool:

@@ -1,0 +1,136 @@
+"""kopf's watch on a real API server, whose stream ends with an error."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import kopf
+import pytest
+
+from chaos.tap import Tap
+from contract.world import until
+from install import CRDS
+from taskrunner.hooks.watching import Watcher
+from taskrunner.kube.clock import SystemClock
+from taskrunner.kube.config import Connection, from_kubeconfig
+from taskrunner.kube.sessions import open_session
+from taskrunner.ports import TASK_QUEUES, EventType, Obj
+from testbed import Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+
+class Seen:
+    """A sink that keeps the names it was told of."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+        raise AssertionError("kopf tells of objects one by one")
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        self.names.add(obj["metadata"]["name"])
+
+
+class Bench:
+    """One watch through a tap, in a namespace of its own."""
+
+    def __init__(self, cluster: Cluster, tap: Tap, namespace: str) -> None:
+        self.cluster, self.tap, self.namespace = cluster, tap, namespace
+        self.sink, self.restarts = Seen(), 0
+        account = cluster.kubeconfig_for_service_account(namespace, "default")
+        self._connection: Connection = replace(
+            from_kubeconfig(str(account)), server=f"https://127.0.0.1:{tap.port}"
+        )
+
+    async def watch(self) -> None:
+        clock = SystemClock()
+
+        async def connect() -> kopf.AiohttpSession:
+            return kopf.AiohttpSession(
+                server=self._connection.server,
+                aiohttp_session=open_session(self._connection, clock),
+                default_namespace=self.namespace,
+            )
+
+        def restarted() -> None:
+            self.restarts += 1
+
+        watcher = Watcher({TASK_QUEUES: self.sink}, connect, clock, namespace=self.namespace)
+        await watcher.run(restarted)
+
+    async def create(self, name: str) -> None:
+        manifest = {
+            "apiVersion": TASK_QUEUES.api_version,
+            "kind": TASK_QUEUES.kind,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"maxConcurrent": 1},
+        }
+        await asyncio.to_thread(self.cluster.kubectl, "create", "-f", "-", input=manifest)
+
+
+@pytest.fixture
+async def bench(breakable: Cluster) -> AsyncIterator[Bench]:
+    breakable.kubectl("apply", "--server-side", "-f", str(CRDS))
+    breakable.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    namespace = f"watching-{uuid.uuid4().hex[:8]}"
+    breakable.kubectl("create", "namespace", namespace)
+    await until(_has_account(breakable, namespace), "the namespace has no service account")
+    breakable.kubectl(
+        "create", "clusterrolebinding", namespace, "--clusterrole=cluster-admin",
+        f"--serviceaccount={namespace}:default",
+    )  # fmt: skip
+    url = urlsplit(breakable.url)
+    assert url.hostname is not None
+    assert url.port is not None
+    tap = Tap(breakable, url.hostname, url.port)
+    await tap.start()
+    made = Bench(breakable, tap, namespace)
+    watch = asyncio.create_task(made.watch())
+    try:
+        yield made
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await tap.close()
+        breakable.kubectl("delete", "clusterrolebinding", namespace)
+        breakable.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _has_account(cluster: Cluster, namespace: str) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        names = cluster.kubectl("get", "serviceaccounts", f"-n={namespace}", "-o=name")
+        return "serviceaccount/default" in names.split()
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "restarts"),
+    [(410, "Expired", 0), (500, "InternalError", 1), (429, "TooManyRequests", 1)],
+)
+async def test_after_an_error_it_watches_again_and_says_that_it_missed_something(
+    bench: Bench, code: int, reason: str, restarts: int
+) -> None:
+    async def watches() -> bool:
+        return bench.tap.watches > 0
+
+    def knows(name: str) -> Callable[[], Awaitable[bool]]:
+        async def check() -> bool:
+            return name in bench.sink.names
+
+        return check
+
+    await bench.create("before")
+    await until(knows("before"), "the first queue is not seen")
+    await until(watches, "nothing is watched")
+    # kopf lists again after a 410, and begins as a whole after any other error.
+    assert bench.tap.fail(code, reason) >= 1
+    await bench.create("after")
+    await until(knows("after"), "what is made after the error is not seen")
+    assert bench.restarts == restarts
