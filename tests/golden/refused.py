@@ -226,7 +226,7 @@ TASKS: tuple[Refused, ...] = (
             'spec.jitterSeconds "86401": The number is more than 86400.'
             " Write a whole number from 0 to 86400.",
             'spec.catchUp.limit "0": The number is less than 1.'
-            " Write a whole number from 1 to 1000.",
+            " Write a whole number from 1 to 500.",
         ],
         [
             "spec.failedJobsHistoryLimit in body should be greater than or equal to 0",

@@ -247,14 +247,14 @@ def test_only_a_single_schedule_without_calendars_catches_up_on_more_than_a_hund
     with_calendar = {**DAILY, "calendars": [{"name": "c"}]}
     several = schedules({"cron": "0 9 * * *"}, {"cron": "0 10 * * *"})
     most: tuple[tuple[dict[str, Any], list[CompiledCalendar], int], ...] = (
-        (DAILY, [], 1000),
+        (DAILY, [], 500),
         (several, [], 100),
         (with_calendar, [empty], 25),
     )
     for spec, calendars, limit in most:
         assert task(spec | _all_of(limit), *calendars).catch_up.limit == limit
         assert task(spec | _all_of(None), *calendars).catch_up.limit == min(100, limit)
-        if limit < 1000:
+        if limit < 500:
             with pytest.raises(SpecError) as error:
                 task(spec | _all_of(limit + 1), *calendars)
             (problem,) = error.value.problems
@@ -264,6 +264,21 @@ def test_only_a_single_schedule_without_calendars_catches_up_on_more_than_a_hund
 
 def _all_of(limit: int | None) -> dict[str, Any]:
     return {"catchUp": {"policy": "All"} | ({} if limit is None else {"limit": limit})}
+
+
+def test_calendars_that_defer_take_25_schedules() -> None:
+    def spec(count: int, action: str) -> dict[str, Any]:
+        entries = [{"at": f"2026-12-{1 + n:02d}T00:00:00Z"} for n in range(count)]
+        return {**schedules(*entries), "calendars": [{"name": "c", "onExcluded": action}]}
+
+    calendar = CompiledCalendar("c", ())
+    assert task(spec(25, "Defer"), calendar).calendars
+    assert task(spec(26, "Skip"), calendar).calendars
+    with pytest.raises(SpecError) as error:
+        task(spec(26, "Defer"), calendar)
+    (problem,) = error.value.problems
+    assert (problem.field, problem.value) == ("spec.schedules", "26 entries")
+    assert "At most 25 are supported" in problem.message
 
 
 @pytest.mark.parametrize("action", ["NextBusinessDay", "PreviousBusinessDay"])

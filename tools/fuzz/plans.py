@@ -179,7 +179,7 @@ class Candidates:
 
     def schedules(self) -> list[dict[str, Any]]:
         pick = self.random
-        count = pick.choice([1, 1, 2, 5, 8, 50, 50])
+        count = pick.choice([1, 1, 2, 5, 8, 25, 25, 50])
         if pick.random() < 0.5:
             return [self.schedule(number) for number in range(count)]
         alike = pick.choice(CRONS)
@@ -207,7 +207,7 @@ class Candidates:
         pick = self.random
         made: dict[str, Any] = {"policy": pick.choice(["None", "Last", "All", "All"])}
         if made["policy"] == "All":
-            made["limit"] = pick.choice([1, 10, 25, 100, 1000])
+            made["limit"] = pick.choice([1, 10, 25, 100, 500])
         if pick.random() < 0.3:
             made["windowSeconds"] = pick.choice([60, 3600, 31 * DAY, 365 * DAY])
         return made

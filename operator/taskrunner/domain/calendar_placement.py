@@ -57,7 +57,7 @@ class Looks:
 
     __slots__ = (
         "_begin", "_blackout", "_closed", "_days", "_deferred", "_end", "_same", "_walls", "edges",
-        "joined", "landings", "open_days", "placed", "row", "slots", "uses",
+        "joined", "landings", "leaps", "open_days", "placed", "row", "slots", "uses",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
@@ -72,6 +72,9 @@ class Looks:
         self._deferred: dict[int, tuple[CalendarUse, str, int | None] | None] = {}
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
         self._walls: dict[tuple[str, str], dict[int, tuple[str, int]]] = {}
+        self.leaps: dict[tuple[str, str, int], dict[int, int]] = {}
+        """By calendar, zone and direction, for wall clock times: another such that all days between
+        the two are closed."""
         self.placed: dict[tuple[str, int], Placement] = {}
         self.slots: dict[int, dict[int, Slot]] = {}
         """By nominal instant and first entry: what becomes of a slot (`plan`)."""
@@ -281,13 +284,21 @@ def _business_day(
 ) -> int | None:
     tries, local = MAX_TRIES, instant + zone.offset(instant)
     wall = looks.walls(mover, zone)
-    for days in range(1, MAX_SHIFT_DAYS + 1):
-        day, moved = wall(local + step * days * DAY)
-        if day == "closed":
-            continue
+    leaps = looks.leaps.setdefault((mover.calendar.name, zone.name, step), {})
+    last, passed, found = local + step * MAX_SHIFT_DAYS * DAY, list[int](), None
+    while tries and local != last:
+        passed.append(local)
+        local = leaps.get(local, local + step * DAY)
+        if (local - last) * step > 0:
+            break
+        day, moved = wall(local)
         if day == "free":
-            return moved
-        tries -= 1
-        if not tries:
-            return None
-    return None
+            found = moved
+            break
+        if day == "window":
+            leaps.update(dict.fromkeys(passed, local))
+            passed.clear()
+            tries -= 1
+    # The slots around come by the same days.
+    leaps.update(dict.fromkeys(passed, local))
+    return found

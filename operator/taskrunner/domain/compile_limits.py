@@ -25,6 +25,9 @@ DEFAULT_LIMIT: Final = 100
 looking back for what may still run takes most of an evaluation then."""
 LIMIT_WITH_CALENDARS: Final = 25
 """The same for a task with calendars: what is deferred or moved takes a search for each run."""
+MOST_DEFERRED: Final = 25
+"""Most schedules of a task with calendars that defer runs: where the runs of each of them go has to
+be known, to tell which of them coincide. (Moves by days have a stricter bound, in slots a day.)"""
 MOST_MOVING: Final = 4
 """Most calendars of a task that moves runs to business days: the search asks each of them about
 every day."""
@@ -41,6 +44,7 @@ def too_much(
     `timelines`: one for each schedule of the task; `created`: when the task was, UTC seconds.
     """
     yield from _too_many_calendars(uses)
+    yield from _too_many_schedules(uses, len(timelines))
     yield from _too_many_windows(uses)
     yield from _too_many_slots_moved(uses, timelines, created)
     yield from _too_many_at_once(spec, uses, len(timelines))
@@ -80,6 +84,16 @@ def _too_many_calendars(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
         )
 
 
+def _too_many_schedules(uses: tuple[CalendarUse, ...], schedules: int) -> Iterator[Problem]:
+    if schedules > MOST_DEFERRED and any(use.action == "Defer" for use in uses):
+        yield Problem(
+            "spec.schedules",
+            f"{schedules} entries",
+            f"At most {MOST_DEFERRED} are supported with calendars that defer runs.",
+            "Make several tasks of it, or let the calendars Skip.",
+        )
+
+
 def _too_many_windows(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:
     moves = _moves(uses)
     most = MAX_OPENINGS_MOVED if moves else MAX_OPENINGS
@@ -100,11 +114,12 @@ def _too_many_at_once(
     limit, most = spec.catch_up.limit, most_at_once(uses)
     if limit is not None and limit > most and (uses or schedules > 1):
         kind = "calendars" if uses else "several schedules"
+        other = "" if uses else ", or make a task of each schedule"
         yield Problem(
             "spec.catchUp.limit",
             str(limit),
             f"At most {most} are supported with {kind}.",
-            f"Write {most} or less, or a task of its own for each schedule.",
+            f"Write {most} or less{other}.",
         )
 
 

@@ -297,9 +297,10 @@ def _counted(
             )
     part = [slot for slot in able if after < slot.due <= until]
     runs = {(slot.nominal, slot.schedule) for slot in part}
-    # What runs are the latest slots, so that the search may begin at the first of them.
+    # What runs are the latest slots, so that the search may begin at the first of them. Where slots
+    # move back, counts are estimates; the record takes the name of a slot that is nominal here.
     begin = until if task.moves_back else min((s.due for s in part), default=until)
-    back = runs_before(task, begin, after, looks)
+    back = runs_before(task, begin, after, looks, ahead=False)
     missed = (slot for slot in back if (slot.nominal, slot.schedule) not in runs)
     deferred = []
     last = next(missed, None)

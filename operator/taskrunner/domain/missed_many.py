@@ -14,7 +14,8 @@ from taskrunner.domain.merge import Row, fires_at
 from taskrunner.domain.plan import COALESCED, EXCLUDED, Slot, slots_of
 
 MAX_STRETCHES: Final = 24
-"""Stretches between the edges of calendars that are looked at; beyond, counts are estimates."""
+"""Stretches between the edges of calendars that are looked at; beyond, counts are estimates. Those
+of moves by days are estimates anyhow, of which a third as many are enough."""
 MAX_PARTS: Final = 40
 """Likewise, stretches times schedules: with more schedules than this, what is skipped is not told
 apart from what is missed."""
@@ -91,7 +92,8 @@ def _count_skipped(
 ) -> bool:
     """Add up what calendars skip, one stretch at a time. False when there are too many."""
     at = max(low + 1, task.first)
-    for _ in range(min(MAX_STRETCHES, MAX_PARTS // len(task.entries))):
+    most = MAX_STRETCHES // 3 if task.moves_by_days else MAX_STRETCHES
+    for _ in range(min(most, MAX_PARTS // len(task.entries))):
         if at > high:
             return True
         found = looks.excluder(at)

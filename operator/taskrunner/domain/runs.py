@@ -87,16 +87,21 @@ def _looked_at(task: CompiledTask, after: int, looks: Looks) -> Iterator[Slot]:
 
 
 def runs_before(
-    task: CompiledTask, until: int, floor: int, looks: Looks | None = None
+    task: CompiledTask,
+    until: int,
+    floor: int,
+    looks: Looks | None = None,
+    *,
+    ahead: bool = True,
 ) -> Iterator[Slot]:
     """The slots with floor < due ≤ until that run, the latest nominal first.
 
-    `looks` as for `walk`.
+    `looks` as for `walk`. Without `ahead`, none that calendars move back to before `until`.
     """
     most = few_looks(task)
     left, looks = most, looks or Looks(task)
     in_all = MOVED_LOOKS if task.moves_by_days else LATEST
-    before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back else 0)
+    before: int | None = until + 1 + (LOOK_AHEAD if task.moves_back and ahead else 0)
     while before is not None:
         groups, before = looks.row.backward(before), None
         following = UNKNOWN if task.jitter else None

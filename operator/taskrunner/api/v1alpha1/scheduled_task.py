@@ -227,9 +227,9 @@ class CatchUp(SpecModel):
     limit: int | None = Field(
         None,
         ge=1,
-        le=1000,
-        description="With All: run at most so many missed slots, the latest ones. 1 to 1000."
-        " Default: 100; with calendars 25.",
+        le=500,
+        description="With All: run at most so many missed slots, the latest ones. 1 to 500; with"
+        " several schedules at most 100, with calendars 25. Default: 100; with calendars 25.",
         examples=[10],
     )
 
