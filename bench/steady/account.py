@@ -65,8 +65,8 @@ class Seen:
     phases: dict[str, str] = field(default_factory=dict)
     """Of the runs that have ended, by name."""
     active: list[int] = field(default_factory=list)
-    memory: list[tuple[int, float]] = field(default_factory=list)
-    """MiB, with so many runs active."""
+    memory: list[tuple[float, int, float]] = field(default_factory=list)
+    """When, runs active, MiB."""
 
 
 def measure(effort: Effort) -> Iterator[Measure]:
@@ -90,12 +90,18 @@ def measure(effort: Effort) -> Iterator[Measure]:
     yield Measure("slots run twice", sum(count > 1 for count in jobs.values()), "slots")
     note = f"{load.at_once} long ones, and short ones"
     yield Measure("most active at once", max(seen.active), "runs", note)
-    full = [rss for active, rss in seen.memory if active >= load.at_once * 0.9]
-    yield Measure("RSS", max(rss for _, rss in seen.memory), "MiB", "the most")
+    full = [rss for _, active, rss in seen.memory if active >= load.at_once * 0.9]
+    yield Measure("RSS", max(rss for *_, rss in seen.memory), "MiB", _course(seen, start))
     if full:
         growth = (max(full) / min(full) - 1) * 100
         note = f"{min(full):.0f} to {max(full):.0f} MiB in {len(full)} looks"
         yield Measure("RSS, growth while all are active", growth, "%", note)
+
+
+def _course(seen: Seen, start: float) -> str:
+    """Memory by the minute, for people."""
+    minutes = {int((at - start) // 60): rss for at, _, rss in seen.memory if at >= start}
+    return "by the minute: " + ", ".join(f"{rss:.0f}" for rss in minutes.values())
 
 
 def _apply(cluster: Cluster, load: Load, start: int) -> None:
@@ -129,7 +135,7 @@ def _look(cluster: Cluster, pid: int, seen: Seen) -> None:
             seen.phases[execution["metadata"]["name"]] = status["phase"]
         active += status.get("phase") == "Running"
     seen.active.append(active)
-    seen.memory.append((active, memory_of(pid).rss))
+    seen.memory.append((time.time(), active, memory_of(pid).rss))
 
 
 def _jobs(cluster: Cluster, mark: int) -> Counter[str]:
