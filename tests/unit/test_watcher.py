@@ -59,8 +59,6 @@ async def test_it_needs_no_name_of_the_user(monkeypatch: pytest.MonkeyPatch) -> 
         given.update(settings)
 
     monkeypatch.setattr("kopf.operator", operator)
-    await Watcher({}, connect, FakeClock())._operate(
-        asyncio.get_running_loop(), threading.Event()
-    )
+    await Watcher({}, connect, FakeClock())._operate(asyncio.get_running_loop(), threading.Event())
     assert given["identity"] == "taskrunner"
     assert given["settings"].posting.enabled is False
