@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -64,6 +65,22 @@ class Bench:
         watcher = Watcher({TASK_QUEUES: self.sink}, connect, clock, namespace=self.namespace)
         await watcher.run(restarted)
 
+    async def begin(self) -> None:
+        """Until it watches."""
+
+        async def watches() -> bool:
+            return self.tap.watches > 0
+
+        await self.create("before")
+        await self.wait_for("before")
+        await until(watches, "nothing is watched")
+
+    async def wait_for(self, name: str) -> None:
+        async def known() -> bool:
+            return name in self.sink.names
+
+        await until(known, f'the queue "{name}" is not seen')
+
     async def create(self, name: str) -> None:
         manifest = {
             "apiVersion": TASK_QUEUES.api_version,
@@ -97,6 +114,9 @@ async def bench(breakable: Cluster) -> AsyncIterator[Bench]:
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+        for thread in threading.enumerate():
+            if thread.name == "kopf":
+                await asyncio.to_thread(thread.join, 20)
         await tap.close()
         breakable.kubectl("delete", "clusterrolebinding", namespace)
         breakable.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -117,20 +137,9 @@ def _has_account(cluster: Cluster, namespace: str) -> Callable[[], Awaitable[boo
 async def test_after_an_error_it_watches_again_and_says_that_it_missed_something(
     bench: Bench, code: int, reason: str, restarts: int
 ) -> None:
-    async def watches() -> bool:
-        return bench.tap.watches > 0
-
-    def knows(name: str) -> Callable[[], Awaitable[bool]]:
-        async def check() -> bool:
-            return name in bench.sink.names
-
-        return check
-
-    await bench.create("before")
-    await until(knows("before"), "the first queue is not seen")
-    await until(watches, "nothing is watched")
+    await bench.begin()
     # kopf lists again after a 410, and begins as a whole after any other error.
     assert bench.tap.fail(code, reason) >= 1
     await bench.create("after")
-    await until(knows("after"), "what is made after the error is not seen")
+    await bench.wait_for("after")
     assert bench.restarts == restarts

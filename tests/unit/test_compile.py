@@ -266,6 +266,26 @@ def _all_of(limit: int | None) -> dict[str, Any]:
     return {"catchUp": {"policy": "All"} | ({} if limit is None else {"limit": limit})}
 
 
+@pytest.mark.parametrize("action", ["NextBusinessDay", "PreviousBusinessDay"])
+def test_an_interval_whose_times_of_day_change_cannot_be_moved_by_days(action: str) -> None:
+    calendar = CompiledCalendar("c", ())
+
+    def spec(seconds: int, action: str) -> dict[str, Any]:
+        return {
+            **schedules({"everySeconds": seconds}),
+            "calendars": [{"name": "c", "onExcluded": action}],
+        }
+
+    for seconds in (43_200, 86_400, 7 * 86_400):
+        assert task(spec(seconds, action), calendar).moves_by_days
+    assert task(spec(86_401, "Defer"), calendar).calendars
+    with pytest.raises(SpecError) as error:
+        task(spec(86_401, action), calendar)
+    (problem,) = error.value.problems
+    assert (problem.field, problem.value) == ("spec.calendars[0].onExcluded", action)
+    assert "an interval of 86401 s has other times on each day" in problem.message
+
+
 def test_calendars_that_defer_take_25_schedules() -> None:
     def spec(count: int, action: str) -> dict[str, Any]:
         entries = [{"at": f"2026-12-{1 + n:02d}T00:00:00Z"} for n in range(count)]

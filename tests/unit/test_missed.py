@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from taskrunner.domain import missed, missed_many, runs
 from taskrunner.domain.calendar import CompiledCalendar
 from taskrunner.domain.compile import CompiledTask
 from taskrunner.domain.missed import AT_ONCE, ON_TIME_SECONDS, WALKED, Undecided, undecided
-from taskrunner.domain.plan import Slot, slots_between
+from taskrunner.domain.plan import Slot, slots_between, slots_of
 from unit.planning import EXAMPLES, at, calendar, task, utc
 
 NIGHT = calendar(
@@ -609,3 +610,40 @@ def test_what_is_deferred_to_now_is_on_time_although_it_was_due_long_ago() -> No
     assert next((slot.schedule, utc(slot.nominal)) for slot in found.start) == (
         "rare", "2026-03-02 23:00"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("every", "more", "runs"),
+    [
+        pytest.param(1, {"catchUp": {"policy": "None"}}, 11, id="policy None"),
+        pytest.param(20, {"startingDeadlineSeconds": 0}, 0, id="a deadline"),
+    ],
+)
+def test_what_is_too_late_is_not_looked_at_however_long_it_is_not_excluded(
+    every: int, more: dict[str, Any], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By day one of two calendars excludes each second, in turns: too many to find their begin."""
+
+    def half(name: str, minutes: str) -> CompiledCalendar:
+        window = {"name": "w", "cron": f"{minutes} 8-17 * * *", "durationSeconds": 900}
+        return calendar(name, exclude={"windows": [window]})
+
+    uses = [{"name": name, "onExcluded": "Defer"} for name in ("even", "odd")]
+    entry = {"name": "s", "everySeconds": every}
+    compiled = task(
+        {"schedules": [entry], **more, "calendars": uses},
+        half("even", "0,30"),
+        half("odd", "15,45"),
+    )
+    looked_at = []
+
+    def counted(*args: Any, **more: Any) -> Iterator[Slot]:
+        looked_at.append(args)
+        return slots_of(*args, **more)
+
+    monkeypatch.setattr("taskrunner.domain.runs.slots_of", counted)
+    now = at("2026-03-06 18:00:10")
+    found = undecided(compiled, at("2026-03-01 12:00"), now)
+    assert len(found.start) == runs
+    assert found.watermark == now
+    assert len(looked_at) < 200

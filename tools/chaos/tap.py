@@ -146,6 +146,7 @@ class Tap:
             self._server.close()
         for connection in list(self._connections):
             connection.client.transport.abort()
+        await asyncio.gather(*filter(None, self._tasks), return_exceptions=True)
 
     @property
     def watches(self) -> int:

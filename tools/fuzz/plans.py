@@ -18,6 +18,7 @@ import copy
 import heapq
 import math
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from taskrunner.domain.plan import EXCLUDED
 from taskrunner.domain.timeline import DstPolicy
 from taskrunner.errors import SpecError
 
+HANG_SECONDS: Final = 5.0
 LIMITS: Final = {"warm": 10.0, "cold": 150.0}
 """Milliseconds; above this it is a finding. Cold, an evaluation may come by hundreds of pages."""
 ROUNDS: Final = 8
@@ -327,11 +329,16 @@ class Plans:
             self.counts["refused"] += 1
             return
         self.counts["accepted"] += 1
+        signal.signal(signal.SIGVTALRM, _interrupt)
+        # CPU time of the process: a busy machine is no hang.
+        signal.setitimer(signal.ITIMER_VIRTUAL, HANG_SECONDS)
         try:
             taken = {name: took(name, candidate, 2) for name in LIMITS}
         except Exception as error:  # noqa: BLE001 - any exception is what we look for
             self.findings.append(f"{type(error).__name__}: {error}: {candidate.shown()}")
             return
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         for name, limit in LIMITS.items():
             if taken[name] > limit:
                 taken[name] = min(taken[name], took(name, candidate, ROUNDS))
@@ -355,6 +362,10 @@ class Plans:
                     self.worst[name] = (taken, candidate)
                 if taken > LIMITS[name]:
                     self.findings.append(f"{name} takes {taken:.1f} ms: {candidate.shown()}")
+
+
+def _interrupt(*_: object) -> None:
+    raise TimeoutError(f"no answer within {HANG_SECONDS:g} s of CPU time")
 
 
 _REFERENCE = cron_timeline("*/7 */3 * * *", zone="Europe/Berlin", dst=DstPolicy(), hash_key="")

@@ -56,8 +56,9 @@ class Looks:
     around."""
 
     __slots__ = (
-        "_begin", "_blackout", "_closed", "_days", "_deferred", "_end", "_same", "_walls", "edges",
-        "joined", "landings", "leaps", "open_days", "placed", "row", "slots", "uses",
+        "_begin", "_blackout", "_closed", "_days", "_deferred", "_end", "_same", "_stretches",
+        "_walls", "edges", "joined", "landings", "leaps", "open_days", "placed", "row", "slots",
+        "uses",
     )  # fmt: skip
 
     def __init__(self, task: CompiledTask) -> None:
@@ -68,6 +69,8 @@ class Looks:
         self._same: tuple[CalendarUse, str] | None = None
         self._closed = False
         """Whether it excludes whole days there."""
+        self._stretches: dict[int, tuple[int, int, tuple[CalendarUse, str] | None, bool]] = {}
+        """The last such answer of each day: the search for business days comes by the same days."""
         self._blackout = (0, 0)
         self._deferred: dict[int, tuple[CalendarUse, str, int | None] | None] = {}
         self._days: dict[int, Literal["free", "window", "closed"]] = {}
@@ -91,6 +94,10 @@ class Looks:
         """The first calendar that excludes the instant, and why; None when none does."""
         if self._begin <= instant < self._end:
             return self._same
+        known = self._stretches.get(instant // DAY)
+        if known is not None and known[0] <= instant < known[1]:
+            self._begin, self._end, self._same, self._closed = known
+            return self._same
         begin, end, found, closed = 0, LATEST, None, False
         for use in self.uses:
             why, closed, since, until = use.calendar.look(instant)
@@ -99,6 +106,7 @@ class Looks:
                 found = use, why
                 break
         self._begin, self._end, self._same, self._closed = begin, end, found, closed
+        self._stretches[instant // DAY] = begin, end, found, closed
         return found
 
     def excluder_and_end(self, instant: int) -> tuple[CalendarUse, str, int | None] | None:

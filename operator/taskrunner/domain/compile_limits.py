@@ -11,7 +11,8 @@ from typing import Final
 
 from taskrunner.api.v1alpha1.scheduled_task import ScheduledTaskSpec
 from taskrunner.domain.calendar import MAX_OPENINGS, CalendarUse
-from taskrunner.domain.timeline import Timeline, slots_a_day
+from taskrunner.domain.calendar_days import DAY
+from taskrunner.domain.timeline import IntervalTimeline, Timeline, slots_a_day
 from taskrunner.errors import Problem
 
 MAX_MOVED_PER_DAY: Final = {"NextBusinessDay": 8, "PreviousBusinessDay": 2}
@@ -46,6 +47,7 @@ def too_much(
     yield from _too_many_calendars(uses)
     yield from _too_many_schedules(uses, len(timelines))
     yield from _too_many_windows(uses)
+    yield from _drifting(uses, timelines)
     yield from _too_many_slots_moved(uses, timelines, created)
     yield from _too_many_at_once(spec, uses, len(timelines))
 
@@ -71,6 +73,25 @@ def _too_many_slots_moved(
                 f" most {most} are supported.",
                 "Write Skip or Defer, or a schedule that runs less often.",
             )
+
+
+def _drifting(uses: tuple[CalendarUse, ...], timelines: Sequence[Timeline]) -> Iterator[Problem]:
+    """Such slots have no time of day at which to look for a business day, and no two of them are
+    looked for at the same times."""
+    for position, use in enumerate(uses):
+        for timeline in timelines if use.action in MAX_MOVED_PER_DAY else ():
+            if (
+                isinstance(timeline, IntervalTimeline)
+                and timeline.every % DAY
+                and DAY % timeline.every
+            ):
+                yield Problem(
+                    f"spec.calendars[{position}].onExcluded",
+                    use.action,
+                    f"It moves runs by whole days, and an interval of {timeline.every} s has other"
+                    " times on each day.",
+                    "Write Skip or Defer, a cron line, or an interval of whole days (86400 s).",
+                )
 
 
 def _too_many_calendars(uses: tuple[CalendarUse, ...]) -> Iterator[Problem]:

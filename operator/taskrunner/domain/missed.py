@@ -113,14 +113,16 @@ def undecided(
     slots: list[Slot] = []
     upcoming: Slot | None = None
     looks = Looks(task)
+    # Where slots move back, a walk begins with a search over weeks.
+    if task.moves_back and looks.row.more_than(_walked(task), watermark, now):
+        return _resolve_many(task, watermark, now, reason, left, runs, looks)
     for slot in walk(task, watermark, looks):
         if slot.due > now:
             upcoming = slot
             break
         slots.append(slot)
         if len(slots) == SURELY_WALKED and looks.row.more_than(_walked(task), watermark, now):
-            able, until = _able(task, watermark, now, looks) if runs else ([], now)
-            return _resolve_many(task, watermark, until, now, able, reason, left, looks)
+            return _resolve_many(task, watermark, now, reason, left, runs, looks)
     if not slots:
         return Undecided((), (), upcoming, watermark, completed=upcoming is None)
     fates = _fates(task, slots, now) if runs else [slot.skip or reason for slot in slots]
@@ -146,15 +148,14 @@ def _walked(task: CompiledTask) -> int:
 def _resolve_many(
     task: CompiledTask,
     watermark: int,
-    until: int,
     now: int,
-    able: list[Slot],
     reason: str,
     left: int | None,
+    runs: bool,
     looks: Looks,
 ) -> Undecided:
-    """The same answer for so many slots that only those that may run were looked at: `able`, which
-    are known up to `until`."""
+    """The same answer for so many slots that only those that may run are looked at."""
+    able, until = _able(task, watermark, now, looks) if runs else ([], now)
     exhausted = left is not None and len(able) >= left
     start = able[:left]
     last = start[-1].due if exhausted else until
@@ -179,8 +180,11 @@ def _able(task: CompiledTask, watermark: int, now: int, looks: Looks) -> tuple[l
     late = max(watermark, now - ON_TIME_SECONDS - 1)
     found: list[Slot] = []
     if any(use.action != "Skip" for use in task.calendars):
-        back = runs_before(task, late, max(watermark, _oldest(task, now, looks)), looks)
-        found = [slot for slot in back if not too_late(task, slot, now)]
+        for slot in runs_before(task, late, max(watermark, _oldest(task, now, looks)), looks):
+            if not too_late(task, slot, now):
+                found.append(slot)
+            elif _all_too_late(task, slot, now):
+                break
         found.sort(key=_in_order)
     for slot in runs_after(task, late, looks, until=now):
         if len(found) >= AT_ONCE and slot.due > found[-1].due:
@@ -203,6 +207,8 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
             if len(ranked) == most and behind < ranked[0]:
                 break
             if too_late(task, slot, now):
+                if _all_too_late(task, slot, now):
+                    break
                 continue
             (heappush if len(ranked) < most else heappushpop)(ranked, slot.due)
         found.append(slot)
@@ -215,6 +221,13 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
         left_out = [slot for slot in late if slot.due < late[-1].due]
     without = {(slot.nominal, slot.schedule) for slot in left_out}
     return [slot for slot in found if (slot.nominal, slot.schedule) not in without]
+
+
+def _all_too_late(task: CompiledTask, slot: Slot, now: int) -> bool:
+    """Whether all slots with an earlier nominal time are too late as well: unless they are moved by
+    days, slots keep their order, but for jitter."""
+    last = slot._replace(not_before=slot.start + task.jitter)
+    return not task.moves_by_days and too_late(task, last, now) != ""
 
 
 def _in_order(slot: Slot) -> tuple[int, int]:
