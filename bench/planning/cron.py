@@ -91,6 +91,7 @@ def _refuse() -> Iterator[Measure]:
     worst = max(map(min, zip(*rounds, strict=True)))
     yield Measure("refuse worst", worst, "ms", f"of {len(refused):,} refused expressions")
     zones = [f"Europe/Berl{'i' * number}" for number in range(50)] + ["x" * 5000, "A/" * 100]
+    zones += ["Americ/Argentina/Buenos", "Amerika/Argentine/Xyz", "America/Indiana/Xxxxxxxxxx"]
     rounds = [cpu_times(partial(_is_refused, "* * * * *", zone) for zone in zones) for _ in "123"]
     worst = max(map(min, zip(*rounds, strict=True)))
     yield Measure("refuse zone worst", worst, "ms", "with its suggestion")
