@@ -28,11 +28,16 @@ def install(
 ) -> None:
     """Apply them, and make the namespace if need be. A fence for one watched namespace is named
     after it, so that several can be on one cluster."""
-    kubectl("apply", "--server-side", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    apply_definitions(kubectl)
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     kubectl("apply", "-f", "-", input=manifest)
     apply_fence(kubectl, namespace, watch_namespace=watch_namespace, shards=shards)
+
+
+def apply_definitions(kubectl: Kubectl) -> None:
+    """Apply the definitions alone, and wait until the server serves them."""
+    kubectl("apply", "--server-side", "-f", str(CRDS))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
 
 
 def apply_fence(

@@ -64,7 +64,6 @@ class Seen:
 
     phases: dict[str, str] = field(default_factory=dict)
     """Of the runs that have ended, by name."""
-    active: list[int] = field(default_factory=list)
     memory: list[tuple[float, int, float]] = field(default_factory=list)
     """When, runs active, MiB."""
 
@@ -89,7 +88,7 @@ def measure(effort: Effort) -> Iterator[Measure]:
     yield Measure("slots lost", load.slots - phases["Succeeded"], "slots", note)
     yield Measure("slots run twice", sum(count > 1 for count in jobs.values()), "slots")
     note = f"{load.at_once} long ones, and short ones"
-    yield Measure("most active at once", max(seen.active), "runs", note)
+    yield Measure("most active at once", max(active for _, active, _ in seen.memory), "runs", note)
     full = [rss for _, active, rss in seen.memory if active >= load.at_once * 0.9]
     yield Measure("RSS", max(rss for *_, rss in seen.memory), "MiB", _course(seen, start))
     if full:
@@ -134,7 +133,6 @@ def _look(cluster: Cluster, pid: int, seen: Seen) -> None:
         if "completionTime" in status:
             seen.phases[execution["metadata"]["name"]] = status["phase"]
         active += status.get("phase") == "Running"
-    seen.active.append(active)
     seen.memory.append((time.time(), active, memory_of(pid).rss))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from chaos.tap import Tap
 from contract.world import until
-from install import CRDS
+from install import apply_definitions
 from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import Connection, from_kubeconfig
@@ -93,8 +93,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(breakable: Cluster) -> AsyncIterator[Bench]:
-    breakable.kubectl("apply", "--server-side", "-f", str(CRDS))
-    breakable.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    apply_definitions(breakable.kubectl)
     namespace = f"watching-{uuid.uuid4().hex[:8]}"
     breakable.kubectl("create", "namespace", namespace)
     await until(_has_account(breakable, namespace), "the namespace has no service account")

@@ -166,11 +166,11 @@ async def _settle(field: Field, load: list[Task], patience: float) -> tuple[int,
             meta, status = obj["metadata"], obj.get("status") or {}
             if at := status.get("decidedUntil"):
                 decided[f"{meta['namespace']}/{meta['name']}"] = seconds(at)
-        undecided = {task.key: len(task.slots(decided.get(task.key, 0), until)) for task in load}
-        if waiting.over(sum(undecided.values())):
+        undecided = [len(task.slots(decided.get(task.key, 0), until)) for task in load]
+        if waiting.over(sum(undecided)):
             break
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
-    behind = sum(count > 0 for count in undecided.values())
+    behind = sum(count > 0 for count in undecided)
     ledger.say(f"{behind} tasks are behind; suspending all")
     for task in load:
         suspended = {"spec": {"suspend": True}}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import random
-import signal
 import sys
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from hypothesis import strategies as st
 from differential.expressions import Expressions
 from differential.strategies import ODD_ZONES, expressions
 from fuzz import plans
+from fuzz.hang import no_hang
 from taskrunner.domain.cron import MAX_LENGTH, CronError, cron_timeline
 from taskrunner.domain.cron_differences import differences_from_cronjob
 from taskrunner.domain.cron_words import describe
@@ -70,23 +70,19 @@ class Fuzz:
                 if not (error.message and error.remedy and len(str(error)) < 1000):
                     self.findings.append(f"{text!r} has a poor message: {error}")
 
-        signal.signal(signal.SIGVTALRM, _interrupt)
-        # CPU time of the process: a busy machine is no hang.
-        signal.setitimer(signal.ITIMER_VIRTUAL, HANG_SECONDS)
         try:
-            took = self._timed("parse", text, parse, PARSE_LIMIT)
-            if not timeline:
-                self.counts["refused"] += 1
-                self._note("refuse", took, text, REFUSE_LIMIT)
-            else:
-                self.counts["accepted"] += 1
-                took += self._ask(text, zone, dst, timeline[0])
-            differences_from_cronjob(text, zone)
+            with no_hang(HANG_SECONDS):
+                took = self._timed("parse", text, parse, PARSE_LIMIT)
+                if not timeline:
+                    self.counts["refused"] += 1
+                    self._note("refuse", took, text, REFUSE_LIMIT)
+                else:
+                    self.counts["accepted"] += 1
+                    took += self._ask(text, zone, dst, timeline[0])
+                differences_from_cronjob(text, zone)
         except Exception as error:  # noqa: BLE001 - any other exception is what we look for
             self.findings.append(f"{text!r} in {zone}: {type(error).__name__}: {error}")
             return
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         heapq.heappush(self.slowest, (took, text))
         if len(self.slowest) > 200:
             heapq.heappop(self.slowest)
@@ -134,10 +130,6 @@ class Fuzz:
             self.worst[name] = (took, text)
         if took > limit:
             self.findings.append(f"{name} takes {took:.1f} ms: {text!r}")
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise TimeoutError("hangs")
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -18,13 +18,13 @@ import copy
 import heapq
 import math
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fuzz.hang import no_hang
 from taskrunner.api.v1alpha1.parse import parse_calendar, parse_scheduled_task
 from taskrunner.domain.calendar_compile import compile_calendar
 from taskrunner.domain.compile import CompiledTask, compile_task
@@ -329,16 +329,12 @@ class Plans:
             self.counts["refused"] += 1
             return
         self.counts["accepted"] += 1
-        signal.signal(signal.SIGVTALRM, _interrupt)
-        # CPU time of the process: a busy machine is no hang.
-        signal.setitimer(signal.ITIMER_VIRTUAL, HANG_SECONDS)
         try:
-            taken = {name: took(name, candidate, 2) for name in LIMITS}
+            with no_hang(HANG_SECONDS):
+                taken = {name: took(name, candidate, 2) for name in LIMITS}
         except Exception as error:  # noqa: BLE001 - any exception is what we look for
             self.findings.append(f"{type(error).__name__}: {error}: {candidate.shown()}")
             return
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         for name, limit in LIMITS.items():
             if taken[name] > limit:
                 taken[name] = min(taken[name], took(name, candidate, ROUNDS))
@@ -362,10 +358,6 @@ class Plans:
                     self.worst[name] = (taken, candidate)
                 if taken > LIMITS[name]:
                     self.findings.append(f"{name} takes {taken:.1f} ms: {candidate.shown()}")
-
-
-def _interrupt(*_: object) -> None:
-    raise TimeoutError(f"no answer within {HANG_SECONDS:g} s of CPU time")
 
 
 _REFERENCE = cron_timeline("*/7 */3 * * *", zone="Europe/Berlin", dst=DstPolicy(), hash_key="")

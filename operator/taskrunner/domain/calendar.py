@@ -289,6 +289,11 @@ class CalendarUse:
     calendar: CompiledCalendar
     action: Action
 
+    @property
+    def moves_by_days(self) -> bool:
+        """Whether it moves slots to business days."""
+        return self.action.endswith("BusinessDay")
+
 
 def openings_of(sources: Iterable[Source]) -> int:
     """How often windows among the sources open on a day, at most."""

@@ -235,8 +235,8 @@ def stretch(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
 def blackout(uses: tuple[CalendarUse, ...], instant: int) -> tuple[int, int]:
     """A span of time around an excluded instant whose slots all go the same way: they are skipped,
     or deferred to its end."""
-    first = uses[0].action
-    if first.endswith("BusinessDay") or any(use.action != first for use in uses):
+    first = uses[0]
+    if first.moves_by_days or any(use.action != first.action for use in uses):
         return stretch(uses, instant)
     begin, end = instant + 1, instant
     for _ in range(_JOINED):

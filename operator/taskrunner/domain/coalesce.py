@@ -89,7 +89,7 @@ def _days_off(looks: Looks, zone: Zone, target: int, step: int) -> list[int]:
 
 def _open_day(looks: Looks, instant: int) -> tuple[int, bool]:
     """The instant, and whether slots move to it and not beyond."""
-    movers = (use.calendar for use in looks.uses if use.action.endswith("BusinessDay"))
+    movers = (use.calendar for use in looks.uses if use.moves_by_days)
     is_open = looks.day(instant) == "free" and all(m.on_business_day(instant) for m in movers)
     return instant, is_open
 

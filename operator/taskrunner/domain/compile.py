@@ -150,7 +150,7 @@ class CompiledTask:
     @property
     def moves_by_days(self) -> bool:
         """Whether calendars move slots to business days."""
-        return any(use.action.endswith("BusinessDay") for use in self.calendars)
+        return any(use.moves_by_days for use in self.calendars)
 
 
 def compile_task(task: ScheduledTask, calendars: Mapping[str, CompiledCalendar]) -> CompiledTask:

@@ -79,7 +79,7 @@ def _drifting(uses: tuple[CalendarUse, ...], timelines: Sequence[Timeline]) -> I
     """Such slots have no time of day at which to look for a business day, and no two of them are
     looked for at the same times."""
     for position, use in enumerate(uses):
-        for timeline in timelines if use.action in MAX_MOVED_PER_DAY else ():
+        for timeline in timelines if use.moves_by_days else ():
             if (
                 isinstance(timeline, IntervalTimeline)
                 and timeline.every % DAY
@@ -146,4 +146,4 @@ def _too_many_at_once(
 
 def _moves(uses: tuple[CalendarUse, ...]) -> bool:
     """Whether runs are moved to business days."""
-    return any(use.action in MAX_MOVED_PER_DAY for use in uses)
+    return any(use.moves_by_days for use in uses)

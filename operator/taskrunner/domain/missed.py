@@ -141,7 +141,7 @@ def undecided(
 
 def _walked(task: CompiledTask) -> int:
     """How many slots are walked: each takes a search over weeks for each calendar that moves it."""
-    moving = sum(use.action.endswith("BusinessDay") for use in task.calendars)
+    moving = sum(use.moves_by_days for use in task.calendars)
     return WALKED // (1 + moving)
 
 
@@ -181,7 +181,7 @@ def _able(task: CompiledTask, watermark: int, now: int, looks: Looks) -> tuple[l
     found: list[Slot] = []
     if any(use.action != "Skip" for use in task.calendars):
         for slot in runs_before(task, late, max(watermark, _oldest(task, now, looks)), looks):
-            if not too_late(task, slot, now):
+            if not too_late(task, slot.start, now):
                 found.append(slot)
             elif _all_too_late(task, slot, now):
                 break
@@ -189,7 +189,7 @@ def _able(task: CompiledTask, watermark: int, now: int, looks: Looks) -> tuple[l
     for slot in runs_after(task, late, looks, until=now):
         if len(found) >= AT_ONCE and slot.due > found[-1].due:
             return found, found[-1].due
-        if not too_late(task, slot, now):
+        if not too_late(task, slot.start, now):
             found.append(slot)
     return found, now
 
@@ -206,7 +206,7 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
             behind = slot.nominal + task.jitter if task.moves_back else slot.due
             if len(ranked) == most and behind < ranked[0]:
                 break
-            if too_late(task, slot, now):
+            if too_late(task, slot.start, now):
                 if _all_too_late(task, slot, now):
                     break
                 continue
@@ -226,8 +226,7 @@ def _latest(task: CompiledTask, watermark: int, now: int, looks: Looks) -> list[
 def _all_too_late(task: CompiledTask, slot: Slot, now: int) -> bool:
     """Whether all slots with an earlier nominal time are too late as well: unless they are moved by
     days, slots keep their order, but for jitter."""
-    last = slot._replace(not_before=slot.start + task.jitter)
-    return not task.moves_by_days and too_late(task, last, now) != ""
+    return not task.moves_by_days and too_late(task, slot.start + task.jitter, now) != ""
 
 
 def _in_order(slot: Slot) -> tuple[int, int]:
@@ -353,9 +352,9 @@ def _merged(ranges: list[MissedRange]) -> tuple[MissedRange, ...]:
     return tuple(sorted(found.values(), key=lambda each: each.slot.due))
 
 
-def too_late(task: CompiledTask, slot: Slot, now: int) -> str:
-    """Why the slot cannot run any more, or "" when it can."""
-    late = now - slot.start
+def too_late(task: CompiledTask, start: int, now: int) -> str:
+    """Why a slot that starts then cannot run any more, or "" when it can."""
+    late = now - start
     if task.starting_deadline is not None and late > task.starting_deadline:
         return DEADLINE_EXCEEDED
     if task.catch_up.window is not None and late > task.catch_up.window:
@@ -367,7 +366,7 @@ def too_late(task: CompiledTask, slot: Slot, now: int) -> str:
 
 def _fates(task: CompiledTask, slots: list[Slot], now: int) -> list[str]:
     """For each slot "" when it runs, else the reason why not."""
-    fates = [slot.skip or too_late(task, slot, now) for slot in slots]
+    fates = [slot.skip or too_late(task, slot.start, now) for slot in slots]
     # What is deferred to a time that is to come is not late, so there is nothing to catch up on.
     able = [p for p, fate in enumerate(fates) if fate == "" and slots[p].start <= now]
     if task.catch_up.policy == "Last" and able:

@@ -132,7 +132,7 @@ def runs_before(
 def _skipped_until(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≥ nominal such that no slot from the skipped one at `nominal` to it runs."""
     found = looks.excluder(nominal)
-    if found is None or found[0].action.endswith("BusinessDay"):
+    if found is None or found[0].moves_by_days:
         return nominal
     _, end = looks.blackout(nominal)
     if found[0].action == "Skip":
@@ -146,7 +146,7 @@ def _skipped_until(task: CompiledTask, looks: Looks, nominal: int) -> int:
 def _skipped_from(task: CompiledTask, looks: Looks, nominal: int) -> int:
     """An instant ≤ nominal such that no slot from it to the skipped one at `nominal` runs."""
     found = looks.excluder(nominal)
-    if found is None or found[0].action.endswith("BusinessDay"):
+    if found is None or found[0].moves_by_days:
         return nominal
     begin, end = looks.blackout(nominal)
     if found[0].action == "Skip":

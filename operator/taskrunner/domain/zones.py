@@ -234,10 +234,12 @@ def nearest_zones(name: str, count: int = 2) -> list[str]:
         return [by_city[city]]
     # To compare with all of them takes milliseconds; few people mistake the first letters.
     cities = [each for each in by_city if each[:1] == city[:1]]
-    found = [by_city[near] for near in get_close_matches(city, cities, n=6, cutoff=0.65)]
+    found = [by_city[each] for each in get_close_matches(city, cities, n=6, cutoff=0.65)]
     if found and city == wanted:
         return found[:count]
-    near = [zone.lower() for zone in found] or [z for z in by_spelling if z[:2] == wanted[:2]]
+    near = [zone.lower() for zone in found]
+    if not near:
+        near = [each for each in by_spelling if each[:2] == wanted[:2]]
     return [by_spelling[zone] for zone in get_close_matches(wanted, near, n=count, cutoff=0.6)]
 
 
