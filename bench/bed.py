@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,9 +136,8 @@ class Arrivals:
         self.all_there = asyncio.Event()
         self.all_complete = asyncio.Event()
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        for obj in objects:
-            self.seen("ADDED", obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What has gone does not matter."""
 
     def seen(self, event: EventType, obj: Obj) -> None:
         name = obj["metadata"]["name"]

@@ -16,7 +16,6 @@ from taskrunner.api.v1alpha1.names import ANNOTATION_WRITER_EPOCH, LABEL_SHARD, 
 from taskrunner.app.agreement import Agreement
 from taskrunner.app.balance import Balancer
 from taskrunner.app.shard import ShardHolder
-from taskrunner.app.shared_refresh import SharedRefresh
 from taskrunner.domain.election import Durations, Record
 from taskrunner.engine.admit import CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
@@ -145,7 +144,6 @@ class Member:
         pods = self.memory.sink(PodSink)
         self._watches.append(Reflector(self.api, clock, PODS, pods, trim=slim_pod, rng=lambda: 0.5))
         self._clocks = ClockGuard(clock, ServerSkew(), _nothing)
-        refresh = SharedRefresh(self._refresh)
         self.holders = [
             ShardHolder(
                 str(shard),
@@ -156,7 +154,7 @@ class Member:
                 self.events,
                 self.metrics,
                 self._clocks,
-                refresh=refresh,
+                refresh=self._refresh,
                 work=self._work,
                 tasks=lambda shard: len(self.memory.stores[int(shard)].tasks),
             )

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from install import install
@@ -101,9 +101,8 @@ class Printer:
         self._succeeded = 0
         self._phases: dict[str, str] = {}
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        for obj in objects:
-            self.seen("ADDED", obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What has gone is not told."""
 
     def seen(self, event: EventType, obj: Obj) -> None:
         name, status = obj["metadata"]["name"], obj.get("status") or {}

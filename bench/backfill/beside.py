@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,9 +82,8 @@ class _Arrivals:
         self.past: Counter[str] = Counter()
         self._seen: set[str] = set()
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        for obj in objects:
-            self.seen("ADDED", obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What has gone does not matter."""
 
     def seen(self, event: EventType, obj: Obj) -> None:
         meta = obj["metadata"]

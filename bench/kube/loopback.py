@@ -12,7 +12,7 @@ import gc
 import multiprocessing
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -123,11 +123,11 @@ class _Counter:
         self.full = asyncio.Event()
         self._left = EVENTS
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
         pass
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        self._left -= 1
+        self._left -= event != "LISTED"
         if self._left == 0:
             self.full.set()
 

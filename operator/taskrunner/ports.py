@@ -6,7 +6,7 @@ tests runs against both, so that a fake can stand in for speed and never for tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -15,7 +15,8 @@ from taskrunner.api.v1alpha1 import names
 Obj = dict[str, Any]
 """A Kubernetes object as decoded JSON."""
 
-EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+EventType = Literal["LISTED", "ADDED", "MODIFIED", "DELETED"]
+"""LISTED: found by a list, which says nothing about what has happened to it."""
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 
@@ -64,7 +65,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds` (at once when not positive)."""
+        """Return after `seconds`; when they are not positive, once others have had a turn."""
         ...
 
 
@@ -192,15 +193,19 @@ class Term(Protocol):
 
 
 class Sink(Protocol):
-    """Where a watch delivers what it sees. Calls are synchronous and cheap: note it and return."""
+    """Where a watch delivers what it sees. Calls are synchronous and cheap: note it and return.
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """A complete and consistent list, taken at `resource_version`: what is not in it did not
-        exist then (it may have been created since)."""
-        ...
+    A list comes object by object, LISTED, with other work and newer changes in between, so that a
+    long one holds up nothing; `synced` ends it.
+    """
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """One change."""
+        """One object, or one change."""
+        ...
+
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """All of a list, taken at `resource_version`, has been seen, and `present` is the uids by
+        `namespace/name`, changes since then worked in: nothing else exists, unless it is newer."""
         ...
 
 
@@ -216,7 +221,7 @@ class Watch(Protocol):
         ...
 
     async def refresh(self) -> None:
-        """LIST now and deliver it with `Sink.synced`; returns when it has been delivered."""
+        """LIST now, or wait for a list that begins later; returns when it has been delivered."""
         ...
 
 

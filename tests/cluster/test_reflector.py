@@ -17,7 +17,7 @@ from taskrunner.kube.client import ApiClient
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import from_kubeconfig
 from taskrunner.kube.reflector import Reflector
-from taskrunner.kube.source import Batch
+from taskrunner.kube.source import Batch, Page, gathered
 from taskrunner.ports import LEASES
 from testbed import Cluster
 
@@ -31,9 +31,10 @@ class Gated(ApiClient):
     lists = 0
     watches = 0
 
-    async def list_versioned(self, *args: Any, **kwargs: Any) -> Any:
+    async def list_pages(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Page, None]:
         self.lists += 1
-        return await super().list_versioned(*args, **kwargs)
+        async for page in super().list_pages(*args, **kwargs):
+            yield page
 
     async def watch(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Batch, None]:
         self.watches += 1
@@ -67,10 +68,11 @@ class Bench:
 
     async def agrees(self) -> bool:
         try:
-            listed = await ApiClient.list_versioned(self.api, LEASES, namespace=self.namespace)
+            pages = ApiClient.list_pages(self.api, LEASES, namespace=self.namespace)
+            listed = await gathered(pages)
         except ApiError:
             return False
-        return self.sink.objects == {obj["metadata"]["name"]: obj for obj in listed.items}
+        return self.sink.objects == {obj["metadata"]["name"]: obj for obj in listed}
 
     async def sees(self, *names: str) -> None:
         async def check() -> bool:

@@ -27,6 +27,10 @@ def task(namespace: str, version: int = 1) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"schedule": "* * * * *", "jobTemplate": TEMPLATE}}
 
 
+def present(namespaces: list[str]) -> dict[str, str]:
+    return {f"{namespace}/t": f"uid-{namespace}" for namespace in namespaces}
+
+
 def held(memory: Partition) -> list[set[str]]:
     return [{state.namespace for state in store.tasks.values()} for store in memory.stores]
 
@@ -38,12 +42,14 @@ def belonging(namespaces: list[str]) -> list[set[str]]:
 def test_a_list_is_taken_apart_and_what_is_gone_is_gone_everywhere() -> None:
     memory = Partition(SHARDS)
     sink = memory.sink(TaskSink)
-    sink.synced([task(namespace) for namespace in NAMESPACES], 5)
+    for namespace in NAMESPACES:
+        sink.seen("LISTED", task(namespace))
+    sink.synced(present(NAMESPACES), 5)
     assert held(memory) == belonging(NAMESPACES)
     assert memory.tasks == len(NAMESPACES)
-    sink.synced([task(namespace) for namespace in NAMESPACES[:3]], 6)
+    sink.synced(present(NAMESPACES[:3]), 6)
     assert held(memory) == belonging(NAMESPACES[:3])
-    sink.synced([], 7)
+    sink.synced({}, 7)
     assert memory.tasks == 0
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from fakes.server import FakeServer
 from fakes.watching import Stream, first
 from taskrunner.errors import ApiError, Gone, Transient
-from taskrunner.kube.source import Batch, Listing
+from taskrunner.kube.source import Batch, Page, gathered
 from taskrunner.ports import Clock, Obj, Propagation, Resource
 
 T = TypeVar("T")
@@ -59,6 +59,8 @@ class FakeApi:
     - `before` and `after`: hooks around each call; what they raise, the caller gets. Raised in
       `after`, the write has happened.
     - `fail`, `crash`: ready-made hooks. `pause`, `resume`: a server that does not answer.
+    - `page`: objects in a page of a list (0: all); the second and later ones are calls of the verb
+      "page", and the one after a `Gone` reads the list anew.
     - `latency`: seconds of the clock that each call takes (half before its effect, half after).
     """
 
@@ -69,6 +71,7 @@ class FakeApi:
         self.before: Hooks = []
         self.after: Hooks = []
         self.latency = 0.0
+        self.page = 0
         self.warnings: list[str] = []
         self.crashed = False
         self._paused: asyncio.Event | None = None
@@ -153,13 +156,13 @@ class FakeApi:
         label_selector: str = "",
         field_selector: str = "",
     ) -> list[Obj]:
-        listing = await self.list_versioned(
+        pages = self.list_pages(
             resource,
             namespace=namespace,
             label_selector=label_selector,
             field_selector=field_selector,
         )
-        return listing.items
+        return await gathered(pages)
 
     async def create(
         self,
@@ -270,7 +273,7 @@ class FakeApi:
 
     # --- the reflector's Source -----------------------------------------------------------------
 
-    async def list_versioned(
+    async def list_pages(
         self,
         resource: Resource,
         *,
@@ -278,20 +281,35 @@ class FakeApi:
         label_selector: str = "",
         field_selector: str = "",
         trim: Callable[[Obj], Obj] | None = None,
-    ) -> Listing:
-        call = self._note("list", resource, namespace)
-
-        def read() -> Listing:
-            items = self.server.list(
-                resource,
-                namespace=namespace,
-                label_selector=label_selector,
-                field_selector=field_selector,
+    ) -> AsyncGenerator[Page, None]:
+        verb = "list"
+        for whole in (False, False, True):
+            page = await self._perform(
+                self._note(verb, resource, namespace),
+                lambda: self._snapshot(resource, namespace, label_selector, field_selector),
             )
-            kept = [trim(item) for item in items] if trim else items
-            return Listing(kept, str(self.server.version))
+            items = [trim(item) for item in page.items] if trim else page.items
+            size = len(items) if whole or not self.page else self.page
+            try:
+                yield Page(items[:size], page.resource_version)
+                for start in range(size, len(items), size or 1):
+                    await self._perform(self._note("page", resource, namespace), lambda: None)
+                    yield Page(items[start : start + size], page.resource_version)
+            except Gone:
+                verb = "page"
+            else:
+                return
 
-        return await self._perform(call, read)
+    def _snapshot(
+        self, resource: Resource, namespace: str, label_selector: str, field_selector: str
+    ) -> Page:
+        items = self.server.list(
+            resource,
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+        )
+        return Page(items, str(self.server.version))
 
     async def watch(
         self,

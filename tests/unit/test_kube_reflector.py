@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from fakes.server import FakeServer
 from fakes.sink import FakeSink
 from taskrunner.errors import Gone, Refused, Transient
 from taskrunner.kube.reflector import Reflector
-from taskrunner.kube.source import Listing
+from taskrunner.kube.source import Page
 from taskrunner.ports import JOBS, Obj
 
 
@@ -255,29 +256,38 @@ async def test_refresh_delivers_a_list_without_a_running_watch(bench: Bench) -> 
 
 
 class HeldApi(FakeApi):
-    """A LIST is read at once, but its answer arrives when the test lets it."""
-
-    def hold(self) -> asyncio.Event:
-        self.gates.append(asyncio.Event())
-        return self.gates[-1]
+    """A LIST is read at once, but its pages arrive when the test lets them."""
 
     def __init__(self, clock: FakeClock, server: FakeServer) -> None:
         super().__init__(clock, server)
         self.gates: list[asyncio.Event] = []
 
-    async def list_versioned(self, *args: Any, **kwargs: Any) -> Listing:
-        gate = self.gates.pop(0) if self.gates else None
-        listing = await super().list_versioned(*args, **kwargs)
-        if gate is not None:
-            await gate.wait()
-        return listing
+    def hold(self) -> asyncio.Event:
+        """The next page that is not held yet waits for this."""
+        self.gates.append(asyncio.Event())
+        return self.gates[-1]
+
+    async def list_pages(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Page, None]:
+        async for page in super().list_pages(*args, **kwargs):
+            if self.gates:
+                await self.gates.pop(0).wait()
+            yield page
 
 
 class HeldBench(Bench):
-    def __init__(self) -> None:
+    def __init__(self, page: int = 0) -> None:
         super().__init__()
         self.held = self.api = HeldApi(self.clock, self.server)
+        self.held.page = page
         self.reflector = Reflector(self.api, self.clock, JOBS, self.sink, rng=lambda: 0.5)
+
+    @asynccontextmanager
+    async def refreshing(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A refresh is under way, as far as the gates let it; ended by the end of the block."""
+        task = asyncio.create_task(self.reflector.refresh())
+        await settle()
+        yield task
+        await task
 
 
 async def test_a_list_that_is_slower_than_the_watch_does_not_throw_the_sink_back() -> None:
@@ -285,14 +295,12 @@ async def test_a_list_that_is_slower_than_the_watch_does_not_throw_the_sink_back
     bench.create("a", "b")
     async with bench.running():
         gate = bench.held.hold()
-        refresh = asyncio.create_task(bench.reflector.refresh())
-        await settle()
-        bench.create("c")
-        bench.delete("a")
-        bench.server.patch(JOBS, "qa", "b", {"spec": {"suspend": True}})
-        await settle()
-        gate.set()
-        await refresh
+        async with bench.refreshing():
+            bench.create("c")
+            bench.delete("a")
+            bench.server.patch(JOBS, "qa", "b", {"spec": {"suspend": True}})
+            await settle()
+            gate.set()
         assert bench.sink.log[-1] == ("SYNCED", "b c")
         assert bench.agrees
         bench.create("d")
@@ -300,22 +308,151 @@ async def test_a_list_that_is_slower_than_the_watch_does_not_throw_the_sink_back
         assert bench.agrees
 
 
-async def test_of_two_lists_under_way_the_older_that_comes_last_is_dropped() -> None:
+@pytest.mark.parametrize("after", range(4), ids="before page {}".format)
+async def test_changes_between_the_pages_of_a_list_are_kept(after: int) -> None:
+    bench = HeldBench(page=2)
+    bench.create("a", "b", "c", "d", "e")
+    async with bench.running():
+        gates = [bench.held.hold() for _ in range(3)]
+        async with bench.refreshing():
+            for gate in gates[:after]:
+                gate.set()
+                await settle()
+            bench.delete("a")
+            bench.delete("e")
+            bench.create("aa", "f")
+            for name in "bd":
+                bench.server.patch(JOBS, "qa", name, {"spec": {"suspend": True}})
+            bench.delete("c")
+            bench.create("c")
+            await settle()
+            assert bench.agrees
+            for gate in gates[after:]:
+                gate.set()
+        assert bench.agrees
+        assert bench.sink.log[-1] == ("SYNCED", "aa b c d f") or after == 3
+
+
+async def test_what_a_slow_watch_tells_of_what_a_page_has_told_is_not_delivered() -> None:
+    bench = HeldBench(page=1)
+    bench.create("a", "b")
+    async with bench.running():
+        bench.api.break_watches()
+        bench.server.patch(JOBS, "qa", "a", {"spec": {"suspend": True}})
+        bench.server.patch(JOBS, "qa", "b", {"spec": {"suspend": True}})
+        first, second = bench.held.hold(), bench.held.hold()
+        async with bench.refreshing():
+            first.set()
+            await settle()
+            await bench.clock.advance(0.25)  # The watch is resumed, and tells of both.
+            assert bench.sink.log[1:] == [("MODIFIED", "b")]
+            second.set()
+        assert bench.agrees
+
+
+async def test_a_list_that_breaks_off_drops_nothing_and_hides_no_change() -> None:
+    bench = HeldBench(page=1)
+    bench.create("a", "b", "c")
+    async with bench.running():
+        bench.api.fail("page")
+        with pytest.raises(Transient):
+            await bench.reflector.refresh()
+        assert bench.agrees
+        bench.delete("c")
+        bench.server.patch(JOBS, "qa", "a", {"spec": {"suspend": True}})
+        await settle()
+        assert bench.agrees
+
+
+async def test_a_list_that_begins_anew_forgets_what_it_had() -> None:
+    bench = HeldBench(page=1)
+    bench.create("a", "b", "c")
+    bench.api.fail("page", error=Gone("the token has expired", code=410))
+    gate = bench.held.hold()
+    async with bench.refreshing():
+        bench.delete("a")
+        gate.set()
+        await settle()
+    assert bench.sink.log == [("SYNCED", "b c")]
+    assert bench.agrees
+
+
+async def test_lists_come_one_after_the_other_and_serve_all_who_asked_before_they_began() -> None:
     bench = HeldBench()
     bench.create("a")
-    async with bench.running():
-        slow_gate, fast_gate = bench.held.hold(), bench.held.hold()
-        slow = asyncio.create_task(bench.reflector.refresh())
-        await settle()
-        bench.api.break_watches(silently=True)
+    gate = bench.held.hold()
+    async with bench.refreshing():
         bench.delete("a")
-        fast = asyncio.create_task(bench.reflector.refresh())
+        others = [asyncio.create_task(bench.reflector.refresh()) for _ in range(5)]
         await settle()
-        fast_gate.set()
-        await fast
-        slow_gate.set()
-        await slow
-        assert bench.sink.log == [("SYNCED", "a"), ("SYNCED", "")]
+        gate.set()
+        await asyncio.gather(*others)
+    assert bench.sink.log == [("SYNCED", "a"), ("SYNCED", "")]
+    assert bench.asked("list") == 2
+
+
+async def test_who_waits_for_a_list_that_fails_asks_for_one_of_their_own() -> None:
+    bench = HeldBench()
+    bench.api.fail("list", times=2)
+    results = await asyncio.gather(
+        *(bench.reflector.refresh() for _ in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [Transient, Transient, type(None)]
+
+
+def told(bench: Bench, number: int) -> Obj:
+    """The object of a change, as a watch tells of it."""
+    change = bench.server.history[number]
+    obj = change.new or change.old or {}
+    return obj | {"metadata": obj["metadata"] | {"resourceVersion": str(change.version)}}
+
+
+async def test_what_another_watch_tells_of_while_a_list_is_under_way_is_not_thrown_back() -> None:
+    """A reflector that only lists, beside a watch of somebody else."""
+    bench = HeldBench(page=1)
+    bench.create("a", "b", "c")
+    await bench.reflector.refresh()
+    gates = [bench.held.hold() for _ in range(3)]
+    async with bench.refreshing():
+        gates[0].set()
+        await settle()
+        for name in ("a", "c"):
+            bench.delete(name)
+            bench.reflector.seen("DELETED", told(bench, -1))
+        bench.create("d")
+        bench.reflector.seen("ADDED", told(bench, -1))
+        for gate in gates[1:]:
+            gate.set()
+    assert bench.agrees
+    bench.reflector.seen("MODIFIED", told(bench, 0))
+    assert bench.agrees, "older than the list"
+
+
+class Ticking(FakeClock):
+    """Each look at it takes a millisecond, as an object of a list does."""
+
+    def boot(self) -> float:
+        self._boot += 0.001
+        return self._boot
+
+
+async def test_a_long_list_lets_others_have_a_turn_every_few_milliseconds(bench: Bench) -> None:
+    bench.create(*(f"job-{number:03d}" for number in range(500)))
+    clock, turns = Ticking(), list[float]()
+    reflector = Reflector(bench.api, clock, JOBS, bench.sink, rng=lambda: 0.5)
+
+    async def renew() -> None:
+        while True:
+            turns.append(clock.boot())
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(renew())
+    await reflector.refresh()
+    beside.cancel()
+    assert len(bench.sink.objects) == 500
+    pauses = [after - before for before, after in pairwise(turns)]
+    assert len(pauses) > 50
+    assert max(pauses) < 0.010
 
 
 async def test_events_that_a_refresh_has_overtaken_are_not_delivered_again(bench: Bench) -> None:
@@ -370,24 +507,47 @@ _TROUBLE: dict[str, dict[str, Any]] = {
     "gone": {"event": {"kind": "Status", "code": 410, "reason": "Expired"}},
 }
 _CHANGES = ["create", "delete", "modify", "lose"]
-_ELSE = ["compact", "refresh", "fail list", "fail watch", "wait 1", "wait 90"]
+_ELSE = [
+    "compact",
+    "refresh",
+    "fail list",
+    "fail page",
+    "forget",
+    "fail watch",
+    "wait 1",
+    "wait 90",
+]
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from([*_CHANGES, *_TROUBLE, *_ELSE]), max_size=40))
-def test_whatever_happens_the_sink_agrees_with_the_server_in_the_end(steps: list[str]) -> None:
+@given(
+    st.lists(st.sampled_from([*_CHANGES, *_TROUBLE, *_ELSE]), max_size=40),
+    st.sampled_from([0, 1, 2]),
+    st.sampled_from([0.0, 0.4]),
+)
+def test_whatever_happens_the_sink_agrees_with_the_server_in_the_end(
+    steps: list[str], page: int, latency: float
+) -> None:
+    """With `latency`, a list is under way for as long as a few steps take."""
+
     async def body() -> None:
         bench = Bench()
+        bench.api.page, bench.api.latency = page, latency
+        refreshes: list[asyncio.Task[None]] = []
         async with bench.running():
             for number, step in enumerate(steps):
                 if step in _TROUBLE:
                     bench.api.break_watches(**_TROUBLE[step])
                 elif step in _CHANGES:
                     _change(bench, step, number)
+                elif step == "refresh":
+                    refreshes.append(asyncio.create_task(bench.reflector.refresh()))
                 else:
                     await _disturb(bench, step)
+                await bench.clock.advance(latency / 4)
             bench.api.before.clear()
             await bench.clock.advance(1_000.0)
+            await asyncio.gather(*refreshes, return_exceptions=True)
             assert bench.agrees
 
     asyncio.run(body())
@@ -408,8 +568,8 @@ def _change(bench: Bench, step: str, number: int) -> None:
 async def _disturb(bench: Bench, step: str) -> None:
     if step == "compact":
         bench.server.compact()
-    elif step == "refresh":
-        await asyncio.gather(bench.reflector.refresh(), return_exceptions=True)
+    elif step == "forget":
+        bench.api.fail("page", error=Gone("the token has expired", code=410))
     elif step.startswith("fail "):
         bench.api.fail(step.removeprefix("fail "))
     else:

@@ -433,7 +433,7 @@ def test_pods_are_remembered_until_their_execution_has_ended() -> None:
     seen.store.put_execution(execution("exit-3", 1, "Running"))
     seen.pod("exit-3")
     assert len(seen.store.pods) == 1
-    seen.pods.synced([], 10**9)
+    seen.pods.synced({}, 10**9)
     assert seen.facts("exit-3", "Failed").exit_code == 3
     seen.store.put_execution(execution("exit-3", 2, "Failed"))
     assert len(seen.store.pods) == 0
@@ -455,7 +455,7 @@ def test_a_pod_that_a_list_does_not_have_is_gone_and_what_it_said_counts() -> No
     seen = Seen()
     seen.store.put_execution(execution("exit-3", 1, "Running"))
     seen.pod("exit-3")
-    seen.pods.synced([], 10**9)
+    seen.pods.synced({}, 10**9)
     (gone,) = seen.store.pods.of("team/exit-3")
     assert gone.gone
     assert seen.facts("exit-3", "Failed").exit_code == 3
@@ -517,7 +517,7 @@ YEAR_0 = "0000-01-01T00:00:00Z"
 )
 def test_an_event_that_anybody_may_have_written_stops_nothing(change: Json) -> None:
     seen = Seen()
-    seen.notices.synced([slim_notice(GOLDEN["events"]["quota"][0] | change)], 1)
+    seen.notices.seen("LISTED", slim_notice(GOLDEN["events"]["quota"][0] | change))
     for notice in seen.store.pods.notices.values():
         created = parse_instant(GOLDEN["events"]["quota"][0]["metadata"]["creationTimestamp"])
         assert notice.first == created

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -199,9 +199,8 @@ class Sink:
     def __init__(self, ledger: Ledger, kind: Kind) -> None:
         self._note = ledger.execution if kind == "execution" else ledger.job
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        for obj in objects:
-            self._note(obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What has gone is in the audit log."""
 
     def seen(self, event: EventType, obj: Obj) -> None:
         self._note(obj, deleted=event == "DELETED")

@@ -21,7 +21,6 @@ from taskrunner.app.agreement import Agreement
 from taskrunner.app.balance import Balancer
 from taskrunner.app.pauses import PauseWatches
 from taskrunner.app.shard import ShardHolder
-from taskrunner.app.shared_refresh import SharedRefresh
 from taskrunner.app.task_metrics import TaskMetrics
 from taskrunner.domain.election import Durations
 from taskrunner.domain.queueing import share
@@ -88,14 +87,10 @@ class Operator:
         pool = 2 if settings.shards == 1 else 4
         self._lease_client = ApiClient(connection, self._clock, pool=pool)
         self._events = EventRecorder(self._client, self._clock, instance=settings.identity)
-        self._task_sink = self._memory.sink(TaskSink)
-        self._calendar_sink = self._memory.sink(CalendarSink)
-        self._queue_sink = self._memory.sink(TaskQueueSink)
-        self._tasks = self._reflector(SCHEDULED_TASKS, self._task_sink)
-        self._queues = self._reflector(TASK_QUEUES, self._queue_sink)
-        self._calendars = self._reflector(CALENDARS, self._calendar_sink)
-        self._backfill_sink = self._memory.sink(BackfillSink)
-        self._backfills = self._reflector(BACKFILLS, self._backfill_sink)
+        self._tasks = self._reflector(SCHEDULED_TASKS, self._memory.sink(TaskSink))
+        self._queues = self._reflector(TASK_QUEUES, self._memory.sink(TaskQueueSink))
+        self._calendars = self._reflector(CALENDARS, self._memory.sink(CalendarSink))
+        self._backfills = self._reflector(BACKFILLS, self._memory.sink(BackfillSink))
         self._executions = self._reflector(
             TASK_EXECUTIONS, self._memory.sink(ExecutionSink), trim=slim_execution
         )
@@ -114,10 +109,10 @@ class Operator:
         self._pauses = PauseWatches(settings, self._client, self._clock, *self._memory.stores)
         self._watcher = Watcher(
             {
-                SCHEDULED_TASKS: self._task_sink,
-                CALENDARS: self._calendar_sink,
-                BACKFILLS: self._backfill_sink,
-                TASK_QUEUES: self._queue_sink,
+                SCHEDULED_TASKS: self._tasks.seen,
+                CALENDARS: self._calendars.seen,
+                BACKFILLS: self._backfills.seen,
+                TASK_QUEUES: self._queues.seen,
             },
             self._kopf_session,
             self._clock,
@@ -129,7 +124,6 @@ class Operator:
             self._lease_client.skew,
             lambda: self._lease_client.get(LEASES, settings.namespace, lease),
         )
-        refresh = SharedRefresh(self._refresh)
         self._holders = [
             ShardHolder(
                 str(number),
@@ -140,7 +134,7 @@ class Operator:
                 self._events,
                 self._metrics,
                 self._clocks,
-                refresh=refresh,
+                refresh=self._refresh,
                 work=self._cycle,
                 tasks=lambda shard: len(self._memory.stores[int(shard)].tasks),
             )
@@ -253,20 +247,26 @@ class Operator:
         )
 
     async def _refresh(self) -> None:
-        """Consistent LISTs of everything, calendars before the tasks that use them."""
+        """Consistent LISTs of everything."""
+        await asyncio.gather(
+            self._refresh_ours(),
+            self._listed(self._executions),
+            self._listed(self._jobs),
+            self._listed(self._pods),
+            self._listed(self._pauses),
+        )
+
+    async def _refresh_ours(self) -> None:
+        """Consistent LISTs of what kopf watches, calendars before the tasks that use them."""
+        await self._listed(self._calendars)
+        await asyncio.gather(*map(self._listed, (self._tasks, self._backfills, self._queues)))
+
+    async def _listed(self, kind: Reflector | PauseWatches) -> None:
+        """Returns when its LIST has succeeded: each kind is asked for again by itself."""
         said = ""
         while True:
             try:
-                await self._calendars.refresh()
-                await asyncio.gather(
-                    self._tasks.refresh(),
-                    self._backfills.refresh(),
-                    self._queues.refresh(),
-                    self._executions.refresh(),
-                    self._jobs.refresh(),
-                    self._pods.refresh(),
-                    self._pauses.refresh(),
-                )
+                await kind.refresh()
             except NotFound:
                 problem = "the definitions of taskrunner.dev are missing; apply crds/"
             except ApiError as error:
@@ -279,12 +279,13 @@ class Operator:
             await self._clock.sleep(self._settings.retry_period)
 
     async def _comparing(self) -> None:
-        """kopf's watch may lose a delete in a gap; a LIST cannot."""
+        """kopf's watch may lose a delete in a gap; a LIST cannot. The other watches list when they
+        have to."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stale.wait(), self._settings.queue_check_interval)
             self._stale.clear()
-            await self._refresh()
+            await self._refresh_ours()
 
     async def _beating(self) -> None:
         while True:

@@ -6,7 +6,7 @@ A spec that cannot be followed makes its own task not ready and touches nothing 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import orjson
 
@@ -30,22 +30,18 @@ class TaskSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, is gone."""
-        present: set[str] = set()
-        for obj in objects:
-            present.add(obj["metadata"]["uid"])
-            self._put(obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, is gone."""
         gone = [
             state
             for state in self._store.tasks.values()
-            if state.uid not in present and state.resource_version <= resource_version
+            if state.key not in present and state.resource_version <= resource_version
         ]
         for state in gone:
             self._drop(state)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         key = _key(obj)
         if event != "DELETED":
             self._put(obj)
@@ -97,16 +93,13 @@ class CalendarSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it is gone."""
-        present = {_key(obj): obj for obj in objects}
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there is gone."""
         for key in set(self._store.calendars) - set(present):
             self._change(key, None)
-        for obj in present.values():
-            self._put(obj)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         if event == "DELETED":
             self._change(_key(obj), None)
         else:
@@ -143,19 +136,15 @@ class BackfillSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, is gone."""
-        present: set[str] = set()
-        for obj in objects:
-            present.add(obj["metadata"]["uid"])
-            self._put(obj)
-        known = list(self._store.backfills.values())
-        for backfill in known:
-            if backfill.uid not in present and backfill.resource_version <= resource_version:
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, is gone."""
+        for backfill in list(self._store.backfills.values()):
+            newer = backfill.resource_version > resource_version
+            if backfill.key not in present and not newer:
                 self._drop(backfill)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         if event != "DELETED":
             self._put(obj)
             return

@@ -6,7 +6,7 @@ All are filled all the time, whichever shards this replica holds, so that it can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from taskrunner.domain.sharding import shard_of
 from taskrunner.engine.pauses import Pauses
@@ -46,16 +46,13 @@ class _ByNamespace:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list apart; each shard gets a complete list of its own."""
-        parts: list[list[Obj]] = [[] for _ in self._sinks]
-        for obj in objects:
-            parts[self._shard(obj)].append(obj)
-        for sink, part in zip(self._sinks, parts, strict=True):
-            sink.synced(part, resource_version)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there is in no shard."""
+        for sink in self._sinks:
+            sink.synced(present, resource_version)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         self._sinks[self._shard(obj)].seen(event, obj)
 
     def _shard(self, obj: Obj) -> int:

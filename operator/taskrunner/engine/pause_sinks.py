@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
 from taskrunner.api.v1alpha1.names import LABEL_PAUSED
@@ -30,9 +30,10 @@ class NamespaceSink:
         self._stores = stores
         self._pauses = stores[0].pauses
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it goes on."""
-        self._now({obj["metadata"]["name"] for obj in objects})
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there goes on."""
+        names = {key.removeprefix("/") for key in present}
+        self._now(self._pauses.namespaces & names)
 
     def seen(self, event: EventType, obj: Obj) -> None:
         """Take one change; for a watch, what is no longer selected is deleted."""
@@ -57,13 +58,13 @@ class ConfigSink:
         self._stores = stores
         self._pauses = stores[0].pauses
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list, of one object or none."""
-        found = list(objects)
-        self._now(found[0] if found else None)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """The list has one object or none."""
+        if not present:
+            self._now(None)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         self._now(None if event == "DELETED" else obj)
 
     def _now(self, config: Obj | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -25,7 +25,7 @@ def slim_pod(obj: Obj) -> Obj:
     """A pod for a reflector to hand on: parsed, so that a long list of them costs little."""
     meta = obj["metadata"]
     return {
-        "metadata": {"namespace": meta["namespace"], "name": meta["name"]},
+        "metadata": {key: meta[key] for key in ("namespace", "name", "uid")},
         "parsed": pod_from(obj),
     }
 
@@ -37,22 +37,19 @@ class PodSink:
         self._store = store
         self._pods = store.pods
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, has been deleted."""
-        listed: list[Pod] = [obj["parsed"] for obj in objects]
-        there = {pod.uid for pod in listed}
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, has been deleted."""
+        uids = set(present.values())
         gone = [
             pod
             for pod in self._pods
-            if pod.uid not in there and pod.resource_version <= resource_version and not pod.gone
+            if pod.uid not in uids and pod.resource_version <= resource_version and not pod.gone
         ]
         for pod in gone:
             self._note(replace(pod, gone=True, resource_version=resource_version + 1))
-        for pod in listed:
-            self._note(pod)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         pod: Pod = obj["parsed"]
         self._note(replace(pod, gone=True) if event == "DELETED" else pod)
 
@@ -69,13 +66,11 @@ class NoticeSink:
         self._store = store
         self._pods = store.pods
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list. Events live an hour: one that is gone is no news."""
-        for obj in objects:
-            self.seen("ADDED", obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """Events live an hour: one that is gone is no news."""
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         about = obj["regarding"]
         uid = about.get("uid", "")
         if event == "DELETED" or not uid:

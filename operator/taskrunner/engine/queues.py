@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from taskrunner.domain.instants import format_instant
 from taskrunner.domain.status import merge_patch
@@ -20,18 +20,14 @@ class TaskQueueSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, is gone."""
-        present: set[str] = set()
-        for obj in objects:
-            present.add(obj["metadata"]["uid"])
-            self._put(obj)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, is gone."""
         for queue in list(self._store.queues.values()):
-            if queue.uid not in present and queue.resource_version <= resource_version:
+            if queue.key not in present and queue.resource_version <= resource_version:
                 self._drop(queue)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         queue = task_queue_from(obj)
         if event != "DELETED":
             self._put(obj)

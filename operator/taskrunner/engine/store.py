@@ -6,7 +6,7 @@ Filled by watches and by the answers to our own writes; an older version never r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -213,22 +213,18 @@ class ExecutionSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, is gone."""
-        gone = {
-            execution.key: execution.uid
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, is gone."""
+        gone = [
+            execution
             for execution in self._store.executions()
-            if execution.resource_version <= resource_version
-        }
-        for obj in objects:
-            execution = execution_from(obj)
-            gone.pop(execution.key, None)
-            self._put(execution)
-        for key, uid in gone.items():
-            self._drop(key, uid)
+            if execution.key not in present and execution.resource_version <= resource_version
+        ]
+        for execution in gone:
+            self._drop(execution.key, execution.uid)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         if event != "DELETED" and self._store.has_execution(obj):
             return  # The echo of a write of ours: half of what there is to see in a burst.
         execution = execution_from(obj)
@@ -254,23 +250,19 @@ class JobSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def synced(self, objects: Iterable[Obj], resource_version: int) -> None:
-        """Take a complete list; what is not in it, and not newer than it, is gone."""
-        present: set[str] = set()
-        for obj in objects:
-            job = job_from(obj)
-            present.add(job.uid)
-            self._put(job)
+    def synced(self, present: Mapping[str, str], resource_version: int) -> None:
+        """What is not there, and not newer than the list, is gone."""
+        uids = set(present.values())
         gone = [
             job
             for job in self._store.jobs.values()
-            if job.uid not in present and job.resource_version <= resource_version
+            if job.uid not in uids and job.resource_version <= resource_version
         ]
         for job in gone:
             self._drop(job)
 
     def seen(self, event: EventType, obj: Obj) -> None:
-        """Take one change."""
+        """Take one object, or one change."""
         if event != "DELETED" and self._store.has_seen_job(obj):
             return
         job = job_from(obj)

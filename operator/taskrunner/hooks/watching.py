@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
 import kopf
 
 from taskrunner.api.v1alpha1 import names
-from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
+from taskrunner.ports import Clock, EventType, Obj, Resource
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +27,25 @@ RESTART_MOST_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A watch that lived so long did not fail at its start: the next one begins without delay."""
 
+Tell = Callable[[EventType, Obj], None]
+"""Takes one change of an object, in the event loop that runs the `Watcher`."""
+
 SessionFactory = Callable[[], Awaitable[kopf.AiohttpSession]]
 """Opens a session to the API server in the event loop that calls it."""
 
 
 class Watcher:
-    """Feeds sinks from kopf's watches of our own kinds."""
+    """Tells of every change that kopf's watches of our own kinds see."""
 
     def __init__(
         self,
-        sinks: dict[Resource, Sink],
+        tell: Mapping[Resource, Tell],
         connect: SessionFactory,
         clock: Clock,
         *,
         namespace: str = "",
     ) -> None:
-        self._sinks = sinks
+        self._tell = tell
         self._connect = connect
         self._clock = clock
         self._namespace = namespace
@@ -99,18 +102,18 @@ class Watcher:
             return await self._connect()
 
         kopf.on.login(registry=registry)(cast(Any, login))
-        for resource, sink in self._sinks.items():
+        for resource, tell in self._tell.items():
             kopf.on.event(
                 names.GROUP, names.VERSION, resource.plural, registry=registry, id="hand-over"
-            )(_hand_over(sink, loop))
+            )(_hand_over(tell, loop))
         return registry
 
 
-def _hand_over(sink: Sink, loop: asyncio.AbstractEventLoop) -> Any:
+def _hand_over(tell: Tell, loop: asyncio.AbstractEventLoop) -> Any:
     async def hand_over(event: kopf.RawEvent, **_: Any) -> None:
         # Objects of the first LIST come without a type.
         kind = cast(EventType, event["type"] or "ADDED")
-        loop.call_soon_threadsafe(sink.seen, kind, cast(Obj, event["object"]))
+        loop.call_soon_threadsafe(tell, kind, cast(Obj, event["object"]))
 
     return hand_over
 

@@ -12,7 +12,7 @@ from taskrunner.errors import Gone, Transient
 from taskrunner.kube.answers import error_from, warnings_from
 from taskrunner.kube.config import Connection
 from taskrunner.kube.skew import ServerSkew
-from taskrunner.kube.source import Batch, Listing
+from taskrunner.kube.source import Batch, Page, gathered
 from taskrunner.kube.transport import BROKEN, CONNECT_SECONDS, JSON, Transport, no_answer
 from taskrunner.kube.wire import decoded, url_path, url_query
 from taskrunner.ports import Clock, Obj, Propagation, Resource
@@ -93,13 +93,13 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
     ) -> list[Obj]:
-        listing = await self.list_versioned(
+        pages = self.list_pages(
             resource,
             namespace=namespace,
             label_selector=label_selector,
             field_selector=field_selector,
         )
-        return listing.items
+        return await gathered(pages)
 
     async def create(
         self,
@@ -210,7 +210,7 @@ class ApiClient:
 
     # --- the reflector's Source -----------------------------------------------------------------
 
-    async def list_versioned(
+    async def list_pages(
         self,
         resource: Resource,
         *,
@@ -218,20 +218,22 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
         trim: Callable[[Obj], Obj] | None = None,
-    ) -> Listing:
-        """A consistent LIST and the resourceVersion at which it holds.
+    ) -> AsyncGenerator[Page, None]:
+        """A consistent LIST, page by page.
 
-        Read in pages. When the server has forgotten the snapshot between two pages, from the start;
-        the second time in one answer, as client-go's pager does. `trim` is applied page by page.
+        When the server has forgotten the snapshot between two pages, from the start; the second
+        time in one answer, as client-go's pager does. `trim` is applied to each object.
         """
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         for limit in (PAGE, PAGE, 0):
             try:
-                return await self._list_pages(resource, namespace, query, limit, trim)
+                async for page in self._list_pages(resource, namespace, query, limit, trim):
+                    yield page
             except Gone:
                 if limit == 0:
                     raise
-        raise AssertionError("unreachable")
+            else:
+                return
 
     async def watch(
         self,
@@ -288,21 +290,22 @@ class ApiClient:
         query: Mapping[str, str],
         limit: int,
         trim: Callable[[Obj], Obj] | None,
-    ) -> Listing:
+    ) -> AsyncGenerator[Page, None]:
         base = url_path(resource, namespace)
-        items: list[Obj] = []
         token = ""
         while True:
             page_query = {**query, "limit": str(limit) if limit else "", "continue": token}
             page, _ = await self._call("list", "GET", resource, base + url_query(page_query))
-            for item in page.get("items") or ():
+            items: list[Obj] = page.get("items") or []
+            for item in items:
                 # Lists of built-in kinds leave these out of their items; watch events have them.
                 item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-                items.append(trim(item) if trim else item)
             metadata = page["metadata"]
+            kept = [trim(item) for item in items] if trim else items
+            yield Page(kept, metadata["resourceVersion"])
             token = metadata.get("continue") or ""
             if not token:
-                return Listing(items, metadata["resourceVersion"])
+                return
 
     def _write_query(self, timeout: float | None) -> str:
         seconds = self._timeout if timeout is None else timeout

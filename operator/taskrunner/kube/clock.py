@@ -21,8 +21,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`, or later: the event loop's timer does not count suspended time,
-        so whoever needs to know how long it was compares `boot()` afterwards."""
+        so whoever needs to know how long it was compares `boot()` afterwards. Others have a turn
+        even when there is nothing to wait for."""
         import asyncio  # Late: commands that only plan start without it.
 
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+        await asyncio.sleep(max(0.0, seconds))

@@ -17,6 +17,7 @@ from typing import NamedTuple, cast
 
 from taskrunner.errors import ApiError, Gone, NotFound, Transient
 from taskrunner.kube.answers import error_from_event
+from taskrunner.kube.shared_refresh import SharedRefresh
 from taskrunner.kube.source import Source
 from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
 
@@ -28,24 +29,66 @@ _LONGEST_PAUSE = 5.0
 # backup, say) would be refused for ever: so many failures in a row, and a LIST asks for a new one.
 _TRUST = 3
 _SHORTEST_WATCH = 1.0
+# Seconds for which a list may keep the event loop to itself.
+_TURN = 0.005
 
 
 class _Seen(NamedTuple):
     version: int
     type: EventType
-    key: tuple[str, str]
-    obj: Obj
+    uid: str
+
+
+class _Listing:
+    """One LIST under way, beside a watch that goes on."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        """Of the list; 0 until its first page has come."""
+        self.present: dict[str, str] = {}
+        """The uids of what has been delivered of it, by `namespace/name`."""
+        self._delivered: dict[str, int] = {}
+        """The version of the list that has delivered it; the list may have begun anew."""
+        self.later: dict[str, _Seen] = {}
+        """The last change of each object that the watch has told of meanwhile."""
+
+    def begin(self, version: int) -> None:
+        """A first page has come; by a list that began before, too, some may be delivered."""
+        self.version, self.present = version, {}
+
+    def take(self, obj: Obj) -> bool:
+        """Note an object of the list; whether the sink has had nothing newer of it."""
+        key = _key(obj)
+        self.present[key] = obj["metadata"]["uid"]
+        self._delivered[key] = self.version
+        seen = self.later.get(key)
+        return seen is None or seen.version <= self.version
+
+    def knows(self, key: str, version: int) -> bool:
+        """Whether a change is older than what a list has delivered of the object."""
+        return version <= self._delivered.get(key, 0)
+
+    def end(self) -> dict[str, str]:
+        """What is there now: all of the list, with the changes since then."""
+        for key, seen in self.later.items():
+            if seen.version <= self.version:
+                continue
+            if seen.type == "DELETED":
+                self.present.pop(key, None)
+            else:
+                self.present[key] = seen.uid
+        return self.present
 
 
 class Reflector:
     """`taskrunner.ports.Watch`: keeps `sink` up to date with the selected objects.
 
     `trim` takes away what the sink does not need before it is kept; it must leave
-    `metadata.namespace` and `metadata.name`. A watch lives about `watch_seconds` (the server ends
+    `metadata.namespace`, `name` and `uid`. A watch lives about `watch_seconds` (the server ends
     it), and is given up when nothing comes for `idle_seconds`; the server sends a bookmark each
     minute.
 
-    The sink never hears of an event older than what `synced` has given it.
+    The sink never hears of a change older than what it has had of the object.
     """
 
     def __init__(
@@ -81,7 +124,8 @@ class Reflector:
         self._resume: int | None = None  # Where the next watch starts; None: a LIST is needed.
         self._synced = 0  # The sink has had a complete list of this version.
         self._newest = 0  # The newest version that the sink has had in any way.
-        self._recordings: list[list[_Seen]] = []  # One for each LIST under way.
+        self._listing: _Listing | None = None
+        self._shared = SharedRefresh(self._list)
         self._failures = 0  # In a row, without anything received in between.
         self._complaint = ""
 
@@ -92,43 +136,64 @@ class Reflector:
             tasks.create_task(self._compare())
 
     async def refresh(self) -> None:
-        """LIST now and deliver it with `Sink.synced`; returns when that, or a newer list, has been
-        delivered. Raises ApiErrors: nothing was delivered, ask again."""
-        floor, recording = self._newest, list[_Seen]()
-        self._recordings.append(recording)
-        try:
-            listing = await self._source.list_versioned(
-                self._resource, trim=self._trim, **self._where
-            )
-        finally:
-            self._recordings = [other for other in self._recordings if other is not recording]
-        version = int(listing.resource_version)
-        if version < floor:
-            # A LIST is at least as new as the moment it was asked for: the server's history went
-            # back, as after a restore of etcd. What it says now is the truth.
-            log.warning("%s: the server's history went back; starting over.", self._name)
-            self._resume, self._newest, recording = version, 0, []
-        elif version < self._synced:
-            return  # A LIST that was asked for later has been faster.
-        self._deliver(listing.items, version, recording)
+        """LIST now, or wait for a list that begins later; returns when it has been delivered.
+        Raises ApiErrors: it was delivered in part or not at all, ask again."""
+        await self._shared()
+
+    def seen(self, event: EventType, obj: Obj) -> None:
+        """Deliver a change that another watch of the same objects has told of, for a reflector that
+        only lists: unless a list has told of something newer."""
+        version = int(obj["metadata"]["resourceVersion"])
+        if version <= self._synced:
+            return
+        self._newest = max(version, self._newest)
+        if self._listing is not None:
+            key = _key(obj)
+            if self._listing.knows(key, version):
+                return
+            self._listing.later[key] = _Seen(version, event, obj["metadata"]["uid"])
+        self._sink.seen(event, self._trim(obj) if self._trim else obj)
 
     # --- the list -------------------------------------------------------------------------------
 
-    def _deliver(self, items: list[Obj], version: int, recording: list[_Seen]) -> None:
-        """Events that the sink has had while the LIST was under way, and that the LIST does not
-        know, are worked into it, so that the sink is never thrown back."""
-        later = [seen for seen in recording if seen.version > version]
-        if later:
-            objects = {_key(obj): obj for obj in items}
-            for seen in later:
-                if seen.type == "DELETED":
-                    objects.pop(seen.key, None)
-                else:
-                    objects[seen.key] = seen.obj
-            items = list(objects.values())
-        self._newest = self._synced = max(version, self._newest)
-        self._resume = max(version, self._resume or 0)
-        self._sink.synced(items, self._synced)
+    async def _list(self) -> None:
+        self._listing = _Listing()
+        try:
+            await self._read(self._listing)
+        finally:
+            self._listing = None
+
+    async def _read(self, listing: _Listing) -> None:
+        """Deliver a LIST page by page. What breaks off is no harm: the sink has had objects as they
+        were, has been told of nothing that is gone, and the watch goes on from where it was."""
+        floor = self._newest
+        pages = self._source.list_pages(self._resource, trim=self._trim, **self._where)
+        async with aclosing(pages):
+            async for page in pages:
+                version = int(page.resource_version)
+                if version < floor:
+                    # A LIST is at least as new as the moment it was asked for: the server's
+                    # history went back, as after a restore of etcd. What it says now is the truth.
+                    log.warning("%s: the server's history went back; starting over.", self._name)
+                    self._resume, self._newest, floor = version, 0, 0
+                    listing.later.clear()
+                if version != listing.version:
+                    listing.begin(version)
+                await self._deliver(page.items, listing)
+        present = listing.end()
+        self._newest = self._synced = max(listing.version, self._newest)
+        self._resume = max(listing.version, self._resume or 0)
+        self._sink.synced(present, self._synced)
+
+    async def _deliver(self, items: list[Obj], listing: _Listing) -> None:
+        since = self._clock.boot()
+        for obj in items:
+            if listing.take(obj):
+                self._sink.seen("LISTED", obj)
+            if self._clock.boot() - since > _TURN:
+                # The Lease has to be renewed, and slots are due, however long the list is.
+                await self._clock.sleep(0.0)
+                since = self._clock.boot()
 
     async def _compare(self) -> None:
         while True:
@@ -182,16 +247,9 @@ class Reflector:
             raise error_from_event(f"watch {self._resource.plural}", obj)
         self._failures = 0
         self._recovered()
-        version = int(obj["metadata"]["resourceVersion"])
-        self._resume = max(version, self._resume or 0)
-        if kind == "BOOKMARK" or version <= self._synced:
-            return
-        self._newest = version
-        key = _key(obj)
-        seen = _Seen(version, cast(EventType, kind), key, self._trim(obj) if self._trim else obj)
-        for recording in self._recordings:
-            recording.append(seen)
-        self._sink.seen(seen.type, seen.obj)
+        self._resume = max(int(obj["metadata"]["resourceVersion"]), self._resume or 0)
+        if kind != "BOOKMARK":
+            self.seen(cast(EventType, kind), obj)
 
     # --- trouble --------------------------------------------------------------------------------
 
@@ -226,6 +284,6 @@ class Reflector:
         return f"{self._resource.plural}{group}"
 
 
-def _key(obj: Obj) -> tuple[str, str]:
+def _key(obj: Obj) -> str:
     metadata = obj["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"

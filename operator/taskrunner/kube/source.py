@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,8 +17,8 @@ Batch = Iterable[WatchEvent]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """All objects that existed at one resourceVersion."""
+class Page:
+    """Some of the objects that existed at one resourceVersion, and the whole list's version."""
 
     items: list[Obj]
     resource_version: str
@@ -26,7 +27,7 @@ class Listing:
 class Source(Protocol):
     """One API server, as a reflector sees it. `ApiClient` is one, the tests' fake another."""
 
-    async def list_versioned(
+    def list_pages(
         self,
         resource: Resource,
         *,
@@ -34,8 +35,10 @@ class Source(Protocol):
         label_selector: str = "",
         field_selector: str = "",
         trim: Callable[[Obj], Obj] | None = None,
-    ) -> Listing:
-        """A consistent LIST: at least as new as the moment of the call. Raises ApiErrors."""
+    ) -> AsyncGenerator[Page, None]:
+        """A consistent LIST, at least as new as the moment of the call, in one page or more, each
+        in the order of namespaces and names. A page of another version than the one before begins
+        the list anew. Raises ApiErrors."""
         ...
 
     def watch(
@@ -52,3 +55,15 @@ class Source(Protocol):
         """Batches of events after `resource_version`. Ends when the server ends it; raises
         ApiErrors, Transient among them when nothing came for `idle_seconds`."""
         ...
+
+
+async def gathered(pages: AsyncGenerator[Page, None]) -> list[Obj]:
+    """All objects of a LIST that is read in pages. Raises ApiErrors."""
+    items: list[Obj] = []
+    version = ""
+    async with aclosing(pages):
+        async for page in pages:
+            if page.resource_version != version:
+                items, version = [], page.resource_version
+            items += page.items
+    return items

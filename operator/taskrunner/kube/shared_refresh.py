@@ -1,4 +1,4 @@
-"""LISTs for several who take over at the same time: one is enough for all who asked before it."""
+"""LISTs for several who ask at the same time: one is enough for all who asked before it."""
 
 from __future__ import annotations
 
