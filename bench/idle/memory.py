@@ -49,9 +49,9 @@ def fill() -> None:
     for number in range(TASKS):
         tasks.seen("ADDED", task_of(number))
         for slot in range(HISTORY):
-            execution = _execution(number, slot)
+            execution = execution_of(number, slot)
             executions.seen("ADDED", execution)
-            jobs.seen("ADDED", _job(execution))
+            jobs.seen("ADDED", job_of(execution))
     if not all(state.compiled for state in store.tasks.values()):
         raise RuntimeError("the tasks are not usable; nothing was measured")
     after = memory_of(os.getpid())
@@ -82,7 +82,7 @@ def task_of(number: int) -> Obj:
     return task
 
 
-def _execution(number: int, slot: int) -> Obj:
+def execution_of(number: int, slot: int) -> Obj:
     task = f"task-{number}"
     nominal = 1_790_000_000 + slot * 86_400 + number * 37
     name, at = f"{task}-{nominal}", format_instant(nominal)
@@ -113,7 +113,7 @@ def _execution(number: int, slot: int) -> Obj:
     }
 
 
-def _job(execution: Obj) -> Obj:
+def job_of(execution: Obj) -> Obj:
     name = f"{execution['metadata']['name']}-1"
     status = execution["status"]
     owner = {"kind": "TaskExecution", **{k: execution["metadata"][k] for k in ("name", "uid")}}
