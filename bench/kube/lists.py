@@ -106,6 +106,16 @@ class _Source:
             items: list[Obj] = orjson.loads(page)
             yield Page([trim(item) for item in items] if trim else items, str(self._version))
 
+    async def latest_version(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> int:
+        return self._version
+
     def watch(
         self,
         resource: Resource,

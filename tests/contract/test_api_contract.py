@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
 
 from contract.world import WIDGETS, World, manifest
+from fakes.clock import FakeClock
 from fakes.sink import FakeSink
 from taskrunner.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
 from taskrunner.kube.reflector import Reflector
@@ -601,6 +603,30 @@ async def test_a_watch_tells_every_change_after_its_version_in_order(
     last = events[2][1]
     assert last["metadata"]["name"] == "a"
     assert last["metadata"]["labels"]["a"] == "b"
+
+
+async def test_a_short_watch_tells_how_far_it_is_before_it_ends(world: World) -> None:
+    """So that who knows the latest version knows that nothing up to it is missing."""
+    made = await world.create(WIDGETS, "a")
+    for number in range(5):
+        await world.create(LEASES, f"other-{number}")
+    latest = await world.api.latest_version(WIDGETS, namespace=world.namespace)
+    assert latest > version(made)
+    stream = world.api.watch(
+        WIDGETS,
+        resource_version=made["metadata"]["resourceVersion"],
+        timeout_seconds=5,
+        idle_seconds=10.0,
+        namespace=world.namespace,
+    )
+
+    async def read() -> list[tuple[str, int]]:
+        async with aclosing(stream):
+            return [(kind, version(obj)) async for batch in stream for kind, obj in batch]
+
+    told = await (world.clock.drive(read()) if isinstance(world.clock, FakeClock) else read())
+    assert {kind for kind, _ in told} == {"BOOKMARK"}
+    assert told[-1][1] >= latest
 
 
 async def test_for_a_watch_what_leaves_its_selection_is_deleted(world: World) -> None:

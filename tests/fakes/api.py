@@ -311,6 +311,17 @@ class FakeApi:
         )
         return Page(items, str(self.server.version))
 
+    async def latest_version(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> int:
+        call = self._note("version", resource, namespace)
+        return await self._perform(call, lambda: self.server.version)
+
     async def watch(
         self,
         resource: Resource,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chaos.ledger import Ledger, Removal
+from chaos.ledger import Ledger, Miss, Removal
 from chaos.load import CATCH_UP_LIMIT, Task, tasks
 from chaos.run import Waiting
 from chaos.tap import Stream, Unchunked, chunk, error_event
@@ -18,10 +18,11 @@ from taskrunner.errors import ApiError, Gone, Transient
 from taskrunner.kube.answers import error_from_event
 
 START = 1_790_000_000
-EVERY_SLOT = Task("chaos-a", "beat", 10, 1, "Allow")
-FORBID = Task("chaos-a", "beat", 10, 1, "Forbid")
-RETRIED = Task("chaos-a", "beat", 10, 1, "Allow", fails=True, retries=2)
-FAILING = Task("chaos-a", "beat", 10, 1, "Allow", fails=True, retries=2, retried=False)
+EVERY_SLOT = Task("chaos-a", "beat", 10, 1, "Allow", "All")
+FORBID = Task("chaos-a", "beat", 10, 1, "Forbid", "Last")
+RETRIED = Task("chaos-a", "beat", 10, 1, "Allow", "All", fails=True, retries=2)
+FAILING = Task("chaos-a", "beat", 10, 1, "Allow", "All", fails=True, retries=2, retried=False)
+LAST = Task("chaos-a", "beat", 10, 1, "Allow", "Last")
 SLOTS = [START + 10, START + 20, START + 30]
 
 
@@ -100,7 +101,7 @@ def count(
     found = judge([task], {task.key: START}, {task.key: decided}, until, ledger)
     kinds = (
         *("lost", "doubled", "stuck", "overlapping", "early", "misjudged"),
-        *("excepted", "never_started", "beyond_limit"),
+        *("excepted", "never_started", "beyond_limit", "missed"),
     )
     counts = {kind: getattr(found, kind) for kind in kinds}
     sizes = {kind: v if isinstance(v, int) else len(v) for kind, v in counts.items()}
@@ -123,7 +124,7 @@ def test_a_slot_whose_execution_was_deleted_first_is_not_lost(ledger: Ledger) ->
     assert count(ledger) == {"slots": 3, "never_started": 1}
 
 
-@pytest.mark.parametrize("task", [EVERY_SLOT, FORBID], ids=["Allow", "Forbid"])
+@pytest.mark.parametrize("task", [EVERY_SLOT, FORBID, LAST], ids=["All", "Forbid", "Last"])
 def test_a_slot_that_is_not_decided_at_the_end_is_lost_under_any_policy(
     ledger: Ledger, task: Task
 ) -> None:
@@ -134,6 +135,24 @@ def test_a_slot_that_is_not_decided_at_the_end_is_lost_under_any_policy(
 def test_a_slot_that_forbid_decided_otherwise_is_not_lost(ledger: Ledger) -> None:
     ledger.jobs.pop(key(SLOTS[1]))
     assert count(ledger, FORBID) == {"slots": 3}
+
+
+@pytest.mark.parametrize(
+    ("reason", "last", "created", "found"),
+    [
+        ("CatchUpPolicy", SLOTS[1], SLOTS[2], {"missed": 1}),
+        ("CatchUpPolicy", SLOTS[0], SLOTS[2], {"lost": 1}),
+        ("CatchUpPolicy", SLOTS[1], SLOTS[2] - 1, {"lost": 1}),
+        ("DeadlineExceeded", SLOTS[1], SLOTS[2], {"lost": 1}),
+    ],
+    ids=["on-record", "of-others", "none-due-since", "another-reason"],
+)
+def test_with_last_a_slot_is_missed_only_on_record_and_only_for_a_later_one(
+    ledger: Ledger, reason: str, last: int, created: int, found: dict[str, int]
+) -> None:
+    ledger.jobs.pop(key(SLOTS[1]))
+    ledger.misses["chaos-a/beat"].add(Miss(SLOTS[0], last, reason, created))
+    assert count(ledger, LAST) == {"slots": 3, **found}
 
 
 MISSES = {
@@ -270,7 +289,7 @@ def test_runs_that_overlap_under_forbid_are_found(ledger: Ledger) -> None:
 
 
 def test_a_run_that_begins_between_two_attempts_overlaps(ledger: Ledger) -> None:
-    task = Task("chaos-a", "beat", 10, 1, "Forbid", fails=True, retries=1)
+    task = Task("chaos-a", "beat", 10, 1, "Forbid", "Last", fails=True, retries=1)
     for slot in SLOTS:
         ledger.execution(execution(slot, "Failed"))
         ledger.job(job(slot, attempt=2, created=slot + 3, ended=slot + 4))

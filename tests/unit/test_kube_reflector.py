@@ -10,14 +10,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakes.api import FakeApi
 from fakes.clock import FakeClock, settle
 from fakes.server import FakeServer
 from fakes.sink import FakeSink
-from taskrunner.errors import Gone, Refused, Transient
+from taskrunner.errors import ApiError, Gone, Refused, Transient
+from taskrunner.kube import reflector as reflector_module
 from taskrunner.kube.reflector import Reflector
 from taskrunner.kube.source import Page
 from taskrunner.ports import JOBS, Obj
@@ -428,6 +429,83 @@ async def test_what_another_watch_tells_of_while_a_list_is_under_way_is_not_thro
     assert bench.agrees, "older than the list"
 
 
+# --- catching up ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every list with an object in it counts as long."""
+    monkeypatch.setattr(reflector_module, "_LONG", 0)
+
+
+async def test_few_objects_are_listed_to_catch_up(bench: Bench) -> None:
+    bench.create("a")
+    async with bench.running():
+        await bench.reflector.catch_up()
+    assert (bench.asked("list"), bench.asked("watch")) == (2, 1)
+
+
+@pytest.mark.usefixtures("long")
+async def test_many_objects_are_not_listed_when_a_watch_is_as_far_as_a_list_would_be(
+    bench: Bench,
+) -> None:
+    bench.create("a")
+    async with bench.running():
+        await bench.clock.drive(bench.reflector.catch_up())
+        assert (bench.asked("list"), bench.asked("watch")) == (1, 1), "nothing has happened"
+        bench.server.version += 50  # Writes to other kinds.
+        await bench.clock.drive(bench.reflector.catch_up())
+        assert (bench.asked("list"), bench.asked("watch")) == (1, 2), "a bookmark has told"
+        bench.create("b")
+        await bench.clock.drive(bench.reflector.catch_up())
+        assert bench.agrees
+    assert bench.asked("list") == 1
+
+
+@pytest.mark.usefixtures("long")
+async def test_what_a_dead_watch_does_not_tell_is_caught_up_with_and_told_once(
+    bench: Bench,
+) -> None:
+    bench.create("a")
+    async with bench.running():
+        bench.api.break_watches(silently=True)
+        bench.create("b", "c")
+        bench.delete("a")
+        await bench.clock.drive(bench.reflector.catch_up())
+        assert bench.agrees
+        await bench.clock.advance(200.0)  # The dead watch is given up, and resumed.
+        bench.create("d")
+        await settle()
+        assert bench.agrees
+    assert bench.asked("list") == 1
+    assert [name for event, name in bench.sink.log if event == "ADDED"] == ["b", "c", "d"]
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize(
+    "error", [Gone("too old", code=410), Transient("no answer")], ids=["gone", "transient"]
+)
+@pytest.mark.parametrize("verb", ["version", "watch"])
+async def test_what_cannot_be_caught_up_with_by_a_watch_is_listed(
+    bench: Bench, verb: str, error: ApiError
+) -> None:
+    bench.create("a")
+    async with bench.running():
+        bench.api.break_watches(silently=True)
+        bench.create("b")
+        bench.api.fail(verb, error=error)
+        await bench.clock.drive(bench.reflector.catch_up())
+        assert bench.agrees
+    assert bench.asked("list") == 2
+
+
+@pytest.mark.usefixtures("long")
+async def test_a_reflector_that_has_no_watch_yet_lists_to_catch_up(bench: Bench) -> None:
+    bench.create("a")
+    await bench.reflector.catch_up()
+    assert bench.sink.log == [("SYNCED", "a")]
+
+
 class Ticking(FakeClock):
     """Each look at it takes a millisecond, as an object of a list does."""
 
@@ -519,7 +597,10 @@ _ELSE = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@pytest.mark.usefixtures("long")
 @given(
     st.lists(st.sampled_from([*_CHANGES, *_TROUBLE, *_ELSE]), max_size=40),
     st.sampled_from([0, 1, 2]),
@@ -542,6 +623,8 @@ def test_whatever_happens_the_sink_agrees_with_the_server_in_the_end(
                     _change(bench, step, number)
                 elif step == "refresh":
                     refreshes.append(asyncio.create_task(bench.reflector.refresh()))
+                elif step == "catch up":
+                    refreshes.append(asyncio.create_task(bench.reflector.catch_up()))
                 else:
                     await _disturb(bench, step)
                 await bench.clock.advance(latency / 4)

@@ -12,8 +12,7 @@ _ANCHOR = 1_767_225_600
 """2026-01-01T00:00:00Z; every period here divides a count of seconds from it."""
 _SLOW = (10, 20, 30, 60, 60, 60, 60, 60)
 _FAST = (1, 3, 4, 5, 5, 5, 5, 5)
-"""Periods in seconds; the many long ones leave 200 and 20 tasks at some 13 runs a second. Two
-cores, which run the control plane, too, have to make up for minutes of them after each outage."""
+"""Periods in seconds; the many long ones leave 200 and 20 tasks at some 13 slots a second."""
 _EXIT_CODE = 3
 CATCH_UP_LIMIT = 500
 """The most that a task may ask for: of a longer backlog the oldest slots are missed."""
@@ -23,8 +22,8 @@ CATCH_UP_LIMIT = 500
 class Task:
     """A task with an interval.
 
-    `every_slot`: each of its slots must run (Allow and catchUp All); otherwise (Forbid) each must
-    be decided, and no two runs may overlap.
+    With `All` each of its slots must run. With `Last` each must be decided: it runs, or a record
+    says that it was missed for that policy, or, under Forbid, was skipped.
     """
 
     namespace: str
@@ -32,6 +31,7 @@ class Task:
     period: int
     runs_for: float
     policy: Literal["Allow", "Forbid"]
+    catch_up: Literal["All", "Last"]
     fails: bool = False
     """Its pods end with an exit code."""
     retries: int = 0
@@ -45,7 +45,12 @@ class Task:
 
     @property
     def every_slot(self) -> bool:
-        return self.policy == "Allow"
+        return self.catch_up == "All"
+
+    @property
+    def alone(self) -> bool:
+        """No two of its runs may overlap."""
+        return self.policy == "Forbid"
 
     @property
     def attempts(self) -> int:
@@ -98,7 +103,7 @@ class Task:
                 ],
                 "concurrencyPolicy": self.policy,
                 "catchUp": {
-                    "policy": "All" if self.every_slot else "Last",
+                    "policy": self.catch_up,
                     "limit": CATCH_UP_LIMIT,
                 },
                 "successfulJobsHistoryLimit": 5,
@@ -114,7 +119,9 @@ def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
 
     Of the slow ones every fourth is Forbid, and the pods of every fifth fail: most of these are
     tried again once or twice, one in five is not, for its exit code. Those of 20 s and more only:
-    a run with retries shall not take longer than its period.
+    a run with retries shall not take longer than its period. Every fourth task makes up for all
+    that it has missed: of all of them, two cores that run the control plane, too, could not work
+    off the minutes of ten faults before the next ten.
     """
     for number in range(slow + fast):
         is_fast = number >= slow
@@ -130,6 +137,7 @@ def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
             period,
             period * 1.5 if long else rng.choice((0.5, 1, 2)),
             "Forbid" if forbid else "Allow",
+            "All" if number % 4 == 1 else "Last",
             fails=fails,
             retries=1 + number // 5 % 2 if fails else 0,
             retried=number // 5 % 5 != 4,

@@ -84,6 +84,7 @@ class Report:
             ("of these started a Job", verdict.ran),
             ("decided otherwise, under Forbid", verdict.decided_otherwise),
             ("execution deleted by the third party before it had a Job", verdict.never_started),
+            ("missed after an outage, on record, under catchUp Last", verdict.missed),
             (f"missed as the oldest of over {CATCH_UP_LIMIT} overdue", verdict.beyond_limit),
             ("slots by number of Jobs (one for each attempt)", jobs or "none"),
             ("most Jobs of one attempt (the exception apart)", verdict.most_per_attempt),

@@ -177,14 +177,15 @@ async def _settle(field: Field, load: list[Task], patience: float) -> tuple[int,
         await field.patient_patch(SCHEDULED_TASKS, task.namespace, task.name, suspended)
     waiting = Waiting(patience)
     while True:
-        left = 0
+        left, began = 0, time.monotonic()
         for resource, kept in ((TASK_EXECUTIONS, ledger.executions), (JOBS, ledger.jobs)):
             objects = await field.patient_list(resource)
             ledger.living(kept, objects)
             left += sum(not _has_ended(obj) for obj in objects)
         if waiting.over(left):
             break
-        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        # Long lists are a load of their own.
+        await asyncio.sleep(max(_LOOK_EVERY_SECONDS, 4 * (time.monotonic() - began)))
     ledger.say(f"settled; {left} executions and Jobs have not ended")
     return until, decided
 

@@ -29,6 +29,8 @@ class Verdict:
     """The most Jobs that one attempt of a slot had, the documented exception apart."""
     decided_otherwise: int = 0
     """Forbid tasks: slots that were skipped, missed or joined, as that policy has it."""
+    missed: int = 0
+    """Slots of tasks with `Last` that a record says were missed, with a later one due by then."""
     beyond_limit: int = 0
     """Slots that a record says were missed for `catchUp.limit`, with so many due after them."""
     lost: list[str] = field(default_factory=list)
@@ -49,8 +51,8 @@ class Verdict:
     never_started: int = 0
     """Slots whose execution or Job somebody deleted before it had run."""
     lags: list[tuple[int, float]] = field(default_factory=list)
-    """(due, seconds from due to the first Job's creation) of each slot that must run. Slots under
-    Forbid are left out: they wait for the run before them."""
+    """(due, seconds from due to the first Job's creation) of each slot that must run. All others
+    are left out: of what was late, they have only the last."""
     keys: set[str] = field(default_factory=set)
     """The slots that the violations are about."""
 
@@ -104,7 +106,7 @@ class _Judging:
                     intervals.append((min(job.created for job in jobs), max(ends), key))
             else:
                 self._did_not_run(task, slot, key, undecided=slot > decided)
-        if not task.every_slot:
+        if task.alone:
             self._overlaps(intervals)
 
     def ends(self) -> None:
@@ -152,14 +154,25 @@ class _Judging:
         verdict = self.verdict
         if undecided:
             self._say(verdict.lost, f"{key} is not decided at the end", key)
-        elif not task.every_slot:
+        elif task.alone:
             verdict.decided_otherwise += 1
         elif key in self._ledger.removed:
             verdict.never_started += 1
-        elif self._is_beyond_limit(task, slot):
+        elif not task.every_slot and self._is_on_record(task, slot):
+            verdict.missed += 1
+        elif task.every_slot and self._is_beyond_limit(task, slot):
             verdict.beyond_limit += 1
         else:
             self._say(verdict.lost, f"{key} never got a Job", key)
+
+    def _is_on_record(self, task: Task, slot: int) -> bool:
+        """Whether a record says that it was missed, with a later slot that was due by then."""
+        return any(
+            miss.reason == "CatchUpPolicy"
+            and miss.first <= slot <= miss.last
+            and len(task.slots(slot, miss.created)) >= 1
+            for miss in self._ledger.misses.get(task.key, ())
+        )
 
     def _is_beyond_limit(self, task: Task, slot: int) -> bool:
         return any(

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -92,15 +92,11 @@ class Operator:
         self._queues = self._reflector(TASK_QUEUES, self._memory.sink(TaskQueueSink))
         self._calendars = self._reflector(CALENDARS, self._memory.sink(CalendarSink))
         self._backfills = self._reflector(BACKFILLS, self._memory.sink(BackfillSink))
-        self._executions = self._reflector(
-            TASK_EXECUTIONS, self._memory.sink(ExecutionSink), trim=slim_execution
-        )
-        self._jobs = self._reflector(
-            JOBS, self._memory.sink(JobSink), label_selector=_OURS, trim=slim_job
-        )
-        self._pods = self._reflector(
-            PODS, self._memory.sink(PodSink), label_selector=_OURS, trim=slim_pod
-        )
+        self._watches = [
+            self._reflector(TASK_EXECUTIONS, self._memory.sink(ExecutionSink), trim=slim_execution),
+            self._reflector(JOBS, self._memory.sink(JobSink), label_selector=_OURS, trim=slim_job),
+            self._reflector(PODS, self._memory.sink(PodSink), label_selector=_OURS, trim=slim_pod),
+        ]
         self._notices = [
             self._reflector(
                 EVENTS, self._memory.sink(NoticeSink), field_selector=selector, trim=slim_notice
@@ -135,7 +131,7 @@ class Operator:
                 self._events,
                 self._metrics,
                 self._clocks,
-                refresh=self._refresh,
+                refresh=self._catch_up,
                 work=self._cycle,
                 tasks=lambda shard: len(self._memory.stores[int(shard)].tasks),
             )
@@ -190,12 +186,9 @@ class Operator:
             gc.freeze()
             self._synced = True
             group.create_task(self._events.run())
-            group.create_task(self._executions.run())
-            group.create_task(self._jobs.run())
-            group.create_task(self._pods.run())
             group.create_task(self._pauses.run())
-            for notices in self._notices:
-                group.create_task(notices.run())
+            for watch in (*self._watches, *self._notices):
+                group.create_task(watch.run())
             group.create_task(self._watcher.run(self._stale.set))
             group.create_task(self._comparing())
             group.create_task(self._clocks.run())
@@ -255,23 +248,30 @@ class Operator:
         """Consistent LISTs of everything."""
         await asyncio.gather(
             self._refresh_ours(),
-            self._listed(self._executions),
-            self._listed(self._jobs),
-            self._listed(self._pods),
-            self._listed(self._pauses),
+            self._insist(self._pauses.refresh),
+            *(self._insist(watch.refresh) for watch in self._watches),
+        )
+
+    async def _catch_up(self) -> None:
+        """Everything that had happened before the call is in memory: what kopf watches by LISTs."""
+        await asyncio.gather(
+            self._refresh_ours(),
+            self._insist(self._pauses.refresh),
+            *(self._insist(watch.catch_up) for watch in self._watches),
         )
 
     async def _refresh_ours(self) -> None:
         """Consistent LISTs of what kopf watches, calendars before the tasks that use them."""
-        await self._listed(self._calendars)
-        await asyncio.gather(*map(self._listed, (self._tasks, self._backfills, self._queues)))
+        await self._insist(self._calendars.refresh)
+        others = (self._tasks, self._backfills, self._queues)
+        await asyncio.gather(*(self._insist(other.refresh) for other in others))
 
-    async def _listed(self, kind: Reflector | PauseWatches) -> None:
-        """Returns when its LIST has succeeded: each kind is asked for again by itself."""
+    async def _insist(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Returns when it has succeeded: each kind is asked for again by itself."""
         said = ""
         while True:
             try:
-                await kind.refresh()
+                await read()
             except NotFound:
                 problem = "the definitions of taskrunner.dev are missing; apply crds/"
             except ApiError as error:

@@ -235,6 +235,20 @@ class ApiClient:
             else:
                 return
 
+    async def latest_version(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> int:
+        """The resourceVersion of a LIST, of which one object is read."""
+        query = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": "1"}
+        url = url_path(resource, namespace) + url_query(query)
+        page, _ = await self._call("list", "GET", resource, url)
+        return int(page["metadata"]["resourceVersion"])
+
     async def watch(
         self,
         resource: Resource,

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import NamedTuple, cast
 
 from taskrunner.errors import ApiError, Gone, NotFound, Transient
 from taskrunner.kube.answers import error_from_event
 from taskrunner.kube.shared_refresh import SharedRefresh
-from taskrunner.kube.source import Source
+from taskrunner.kube.source import Batch, Source
 from taskrunner.ports import Clock, EventType, Obj, Resource, Sink
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,10 @@ _LONGEST_PAUSE = 5.0
 # backup, say) would be refused for ever: so many failures in a row, and a LIST asks for a new one.
 _TRUST = 3
 _SHORTEST_WATCH = 1.0
+_COUNTS: dict[EventType, int] = {"LISTED": 0, "ADDED": 1, "MODIFIED": 0, "DELETED": -1}
+# More objects than these are not listed where a watch, in some three seconds, can tell as well.
+_LONG = 2_000
+_SHORT_WATCH_SECONDS = 5
 # Seconds for which a list may keep the event loop to itself.
 _TURN = 0.005
 
@@ -124,8 +128,10 @@ class Reflector:
         self._resume: int | None = None  # Where the next watch starts; None: a LIST is needed.
         self._synced = 0  # The sink has had a complete list of this version.
         self._newest = 0  # The newest version that the sink has had in any way.
+        self._count = 0  # Objects, as far as is known.
         self._listing: _Listing | None = None
         self._shared = SharedRefresh(self._list)
+        self._shared_catch_up = SharedRefresh(self._catch_up)
         self._failures = 0  # In a row, without anything received in between.
         self._complaint = ""
 
@@ -140,6 +146,12 @@ class Reflector:
         Raises ApiErrors: it was delivered in part or not at all, ask again."""
         await self._shared()
 
+    async def catch_up(self) -> None:
+        """Returns when everything that had happened before the call has been delivered: by a watch
+        where a LIST would be long, because of a long one an API server that has just come back has
+        enough already. Raises ApiErrors, as `refresh` does."""
+        await self._shared_catch_up()
+
     def seen(self, event: EventType, obj: Obj) -> None:
         """Deliver a change that another watch of the same objects has told of, for a reflector that
         only lists: unless a list has told of something newer."""
@@ -147,6 +159,7 @@ class Reflector:
         if version <= self._synced:
             return
         self._newest = max(version, self._newest)
+        self._count += _COUNTS[event]
         if self._listing is not None:
             key = _key(obj)
             if self._listing.knows(key, version):
@@ -183,6 +196,7 @@ class Reflector:
         present = listing.end()
         self._newest = self._synced = max(listing.version, self._newest)
         self._resume = max(listing.version, self._resume or 0)
+        self._count = len(present)
         self._sink.synced(present, self._synced)
 
     async def _deliver(self, items: list[Obj], listing: _Listing) -> None:
@@ -229,17 +243,46 @@ class Reflector:
 
     async def _stream(self) -> None:
         """Deliver one watch's events until the server ends it. Raises ApiErrors."""
-        stream = self._source.watch(
-            self._resource,
-            resource_version=str(self._resume),
-            timeout_seconds=max(1, round(self._watch_seconds * (0.8 + 0.4 * self._rng()))),
-            idle_seconds=self._idle_seconds,
-            **self._where,
-        )
-        async with aclosing(stream):
+        seconds = max(1, round(self._watch_seconds * (0.8 + 0.4 * self._rng())))
+        async with aclosing(self._watch(seconds)) as stream:
             async for batch in stream:
                 for kind, obj in batch:
                     self._take(kind, obj)
+
+    async def _catch_up(self) -> None:
+        if self._resume is not None and self._count > _LONG:
+            try:
+                if await self._has_caught_up():
+                    return
+            except ApiError as error:
+                log.info("%s: not caught up by a watch: %s; listing.", self._name, error)
+        await self.refresh()
+
+    async def _has_caught_up(self) -> bool:
+        """Whether a short watch, beside the one that runs, gets as far as a LIST would be now. A
+        bookmark tells how far it is: the server sends one two seconds before it ends a watch."""
+        version = await self._source.latest_version(self._resource, **self._where)
+        if self._is_at(version):
+            return True
+        async with aclosing(self._watch(_SHORT_WATCH_SECONDS)) as stream:
+            async for batch in stream:
+                for kind, obj in batch:
+                    self._take(kind, obj)
+                if self._is_at(version):
+                    return True
+        return False
+
+    def _is_at(self, version: int) -> bool:
+        return self._resume is not None and self._resume >= version
+
+    def _watch(self, seconds: int) -> AsyncGenerator[Batch, None]:
+        return self._source.watch(
+            self._resource,
+            resource_version=str(self._resume),
+            timeout_seconds=seconds,
+            idle_seconds=self._idle_seconds,
+            **self._where,
+        )
 
     def _take(self, kind: str, obj: Obj) -> None:
         if kind == "ERROR":
@@ -247,8 +290,10 @@ class Reflector:
             raise error_from_event(f"watch {self._resource.plural}", obj)
         self._failures = 0
         self._recovered()
-        self._resume = max(int(obj["metadata"]["resourceVersion"]), self._resume or 0)
-        if kind != "BOOKMARK":
+        version = int(obj["metadata"]["resourceVersion"])
+        self._resume = max(version, self._resume or 0)
+        # Of two watches the one that is behind tells what the other has told.
+        if kind != "BOOKMARK" and version > self._newest:
             self.seen(cast(EventType, kind), obj)
 
     # --- trouble --------------------------------------------------------------------------------

@@ -41,6 +41,18 @@ class Source(Protocol):
         the list anew. Raises ApiErrors."""
         ...
 
+    async def latest_version(
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> int:
+        """The resourceVersion that a LIST has at this moment, without reading all of it. Raises
+        ApiErrors."""
+        ...
+
     def watch(
         self,
         resource: Resource,
