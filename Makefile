@@ -110,6 +110,10 @@ alerts: setup  ## Play the alert rules with promtool (built first: ten minutes o
 	@$(PY) -m testbed path promtool > /dev/null
 	@$(PY) -m pytest -q tests/unit/test_monitoring.py
 
+.PHONY: docs
+docs: setup  ## Build the documentation as a site in build/site/html, and check its links.
+	@$(PY) -m site_pages
+
 .PHONY: clean
 clean:  ## Remove the environment and what tests and builds left in the checkout.
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build

@@ -15,11 +15,13 @@ import pytest
 from chaos.tap import Tap
 from contract.world import until
 from install import apply_definitions
+from taskrunner.api.v1alpha1 import names
+from taskrunner.hooks import watching
 from taskrunner.hooks.watching import Watcher
 from taskrunner.kube.clock import SystemClock
 from taskrunner.kube.config import Connection, from_kubeconfig
 from taskrunner.kube.sessions import open_session
-from taskrunner.ports import TASK_QUEUES, EventType, Obj
+from taskrunner.ports import TASK_QUEUES, EventType, Obj, Resource
 from testbed import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -38,8 +40,8 @@ class Seen:
 class Bench:
     """One watch through a tap, in a namespace of its own."""
 
-    def __init__(self, cluster: Cluster, tap: Tap, namespace: str) -> None:
-        self.cluster, self.tap, self.namespace = cluster, tap, namespace
+    def __init__(self, cluster: Cluster, tap: Tap, namespace: str, kind: Resource) -> None:
+        self.cluster, self.tap, self.namespace, self.kind = cluster, tap, namespace, kind
         self.sink, self.restarts = Seen(), 0
         account = cluster.kubeconfig_for_service_account(namespace, "default")
         self._connection: Connection = replace(
@@ -49,17 +51,17 @@ class Bench:
     async def watch(self) -> None:
         clock = SystemClock()
 
-        async def connect() -> kopf.AiohttpSession:
+        async def connect(asked: Callable[[str], None]) -> kopf.AiohttpSession:
             return kopf.AiohttpSession(
                 server=self._connection.server,
-                aiohttp_session=open_session(self._connection, clock),
+                aiohttp_session=open_session(self._connection, clock, asked=asked),
                 default_namespace=self.namespace,
             )
 
         def restarted() -> None:
             self.restarts += 1
 
-        watcher = Watcher({TASK_QUEUES: self.sink.seen}, connect, clock, namespace=self.namespace)
+        watcher = Watcher({self.kind: self.sink.seen}, connect, clock, namespace=self.namespace)
         await watcher.run(restarted)
 
     async def begin(self) -> None:
@@ -80,8 +82,8 @@ class Bench:
 
     async def create(self, name: str) -> None:
         manifest = {
-            "apiVersion": TASK_QUEUES.api_version,
-            "kind": TASK_QUEUES.kind,
+            "apiVersion": self.kind.api_version,
+            "kind": self.kind.kind,
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {"maxConcurrent": 1},
         }
@@ -89,7 +91,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(breakable: Cluster) -> AsyncIterator[Bench]:
+async def bench(breakable: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     apply_definitions(breakable.kubectl)
     namespace = f"watching-{uuid.uuid4().hex[:8]}"
     breakable.kubectl("create", "namespace", namespace)
@@ -103,7 +105,7 @@ async def bench(breakable: Cluster) -> AsyncIterator[Bench]:
     assert url.port is not None
     tap = Tap(breakable, url.hostname, url.port)
     await tap.start()
-    made = Bench(breakable, tap, namespace)
+    made = Bench(breakable, tap, namespace, getattr(request, "param", TASK_QUEUES))
     watch = asyncio.create_task(made.watch())
     try:
         yield made
@@ -139,3 +141,53 @@ async def test_after_an_error_it_watches_again_and_says_that_it_missed_something
     await bench.create("after")
     await bench.wait_for("after")
     assert bench.restarts == restarts
+
+
+GIZMOS = Resource(names.GROUP, names.VERSION, "gizmos", "Gizmo")
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": f"gizmos.{names.GROUP}"},
+    "spec": {
+        "group": names.GROUP,
+        "names": {"kind": "Gizmo", "plural": "gizmos", "singular": "gizmo"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": names.VERSION,
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not take half a minute until a missing watch is seen."""
+    monkeypatch.setattr(watching, "WATCHES_WITHIN_SECONDS", 3.0)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("bench", [GIZMOS], indirect=True)
+async def test_a_kind_that_the_server_did_not_have_at_the_start_is_watched_later(
+    bench: Bench,
+) -> None:
+    await asyncio.sleep(2.0)  # kopf has looked by now.
+    bench.cluster.kubectl("create", "-f", "-", input=DEFINITION)
+    try:
+        bench.cluster.kubectl(
+            "wait", "--for=condition=Established", "--timeout=30s", f"crd/gizmos.{names.GROUP}"
+        )
+        await bench.begin()
+        await bench.create("after")
+        await bench.wait_for("after")
+    finally:
+        bench.cluster.kubectl("delete", "crd", f"gizmos.{names.GROUP}")

@@ -242,6 +242,19 @@ def test_the_settings_have_the_defaults_of_the_program(default: Rendered) -> Non
     assert settings == Settings(identity="any").model_dump(exclude={"identity"})
 
 
+PROFILES = {
+    "development": {"max_concurrent_executions": 100, "queue_check_interval": 30.0},
+    "production": {"max_concurrent_executions": 1000, "default_retry_count": 3},
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CHART / "profiles").iterdir()))
+def test_a_profile_sets_what_it_is_known_for(helm: Helm, name: str) -> None:
+    profile = yaml.safe_load((CHART / "profiles" / f"{name}.yaml").read_text())
+    settings = operator_settings.load(_environment(Rendered(helm.template(profile))))
+    assert {key: getattr(settings, key) for key in PROFILES[name]} == PROFILES[name]
+
+
 def test_the_settings_have_the_bounds_of_the_program() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]
     program = Settings.model_json_schema()["properties"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -12,10 +14,11 @@ import pytest
 from kopf._cogs.aiokits.aioadapters import wait_flag
 
 from fakes.clock import FakeClock
-from taskrunner.hooks.watching import Watcher
+from taskrunner.hooks.watching import WATCHES_WITHIN_SECONDS, Watcher
+from taskrunner.ports import CALENDARS, TASK_QUEUES
 
 
-async def connect() -> kopf.AiohttpSession:
+async def connect(asked: Callable[[str], None]) -> kopf.AiohttpSession:
     raise AssertionError("nothing is reached in this test")
 
 
@@ -38,14 +41,66 @@ async def test_it_is_started_again_ever_later_while_it_fails_at_once(
     watcher = Watcher({}, connect, clock)
     task = asyncio.ensure_future(watcher.run(lambda: missed.append(clock.boot())))
     for _ in range(4):
-        while clock.next_wake is None:  # noqa: ASYNC110
+        while (clock.next_wake or WATCHES_WITHIN_SECONDS) >= WATCHES_WITHIN_SECONDS:  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # A thread ends meanwhile, which no clock of ours drives.
-        await clock.advance(clock.next_wake)
+        await clock.advance(clock.next_wake or 0.0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     pauses = [later - earlier for earlier, later in pairwise(starts)]
     assert pauses[:3] == [1, 2, 4]
     assert len(missed) == 4
+
+
+_WATCH = "/apis/taskrunner.dev/v1alpha1/{}?allowWatchBookmarks=true&watch=true"
+
+
+@pytest.mark.parametrize(
+    ("watched", "starts"),
+    [
+        (("taskqueues", "calendars"), 1),
+        (("taskqueues",), 2),
+        ((), 2),
+    ],
+    ids=["all", "one-missing", "none"],
+)
+async def test_it_is_started_again_when_a_kind_is_not_watched_after_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    watched: tuple[str, ...],
+    starts: int,
+) -> None:
+    """As when the server did not have the kind when kopf looked."""
+    clock, lives = FakeClock(), list[threading.Event]()
+
+    async def session(asked: Callable[[str], None]) -> kopf.AiohttpSession:
+        asked("/apis/taskrunner.dev/v1alpha1/calendars?limit=500")
+        for kind in watched:
+            asked(_WATCH.format(kind))
+        raise asyncio.CancelledError
+
+    async def operator(
+        *, registry: kopf.OperatorRegistry, stop_flag: threading.Event, **_: Any
+    ) -> None:
+        (login,) = registry._activities.get_all_handlers()
+        open_session: Any = login.fn
+        with suppress(asyncio.CancelledError):
+            await open_session()
+        lives.append(stop_flag)
+        await wait_flag(stop_flag)
+
+    monkeypatch.setattr("kopf.operator", operator)
+    tell = {TASK_QUEUES: lambda *_: None, CALENDARS: lambda *_: None}
+    task = asyncio.ensure_future(Watcher(tell, session, clock).run(lambda: None))
+    for _ in range(200):
+        if len(lives) >= starts and clock.next_wake is not None:
+            break
+        await clock.advance(clock.next_wake or 0.0)
+        await asyncio.sleep(0.005)  # A thread ends or begins meanwhile.
+    await clock.advance(20.0)
+    assert len(lives) == starts
+    assert ("nothing watches" in caplog.text) == (starts > 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_it_needs_no_name_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +114,7 @@ async def test_it_needs_no_name_of_the_user(monkeypatch: pytest.MonkeyPatch) -> 
         given.update(settings)
 
     monkeypatch.setattr("kopf.operator", operator)
-    await Watcher({}, connect, FakeClock())._operate(asyncio.get_running_loop(), threading.Event())
+    watcher = Watcher({}, connect, FakeClock())
+    await watcher._operate(asyncio.get_running_loop(), threading.Event(), lambda path: None)
     assert given["identity"] == "taskrunner"
     assert given["settings"].posting.enabled is False

@@ -134,6 +134,16 @@ class RealNode:
             if done.returncode != 0:
                 raise TestbedError(f"Importing {archive} failed: {done.stderr.strip()}")
 
+    def name_image(self, name: str, other: str) -> None:
+        """Give an image that is on the node another name, too.
+
+        Raises:
+            TestbedError: containerd does not have the image.
+        """
+        done = self._ctr("images", "tag", "--force", name, other)
+        if done.returncode != 0:
+            raise TestbedError(f"Naming {name} {other} failed: {done.stderr.strip()}")
+
     def images(self) -> list[str]:
         """The names of the images on the node."""
         done = self._ctr("images", "list", "--quiet")

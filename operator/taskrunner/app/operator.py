@@ -332,9 +332,9 @@ class Operator:
             relist_seconds=self._settings.queue_check_interval,
         )
 
-    async def _kopf_session(self) -> kopf.AiohttpSession:
+    async def _kopf_session(self, asked: Callable[[str], None]) -> kopf.AiohttpSession:
         return kopf.AiohttpSession(
             server=self._connection.server,
-            aiohttp_session=open_session(self._connection, self._clock),
+            aiohttp_session=open_session(self._connection, self._clock, asked=asked),
             default_namespace=self._settings.namespace,
         )

@@ -24,14 +24,19 @@ log = logging.getLogger(__name__)
 
 RESTART_FIRST_SECONDS = 1.0
 RESTART_MOST_SECONDS = 30.0
+WATCHES_WITHIN_SECONDS = 30.0
+"""When it starts, kopf looks once for what the server has. What that did not have just then, right
+after its own start or before the definitions were applied, is never watched."""
+
 STEADY_SECONDS = 60.0
 """A watch that lived so long did not fail at its start: the next one begins without delay."""
 
 Tell = Callable[[EventType, Obj], None]
 """Takes one change of an object, in the event loop that runs the `Watcher`."""
 
-SessionFactory = Callable[[], Awaitable[kopf.AiohttpSession]]
-"""Opens a session to the API server in the event loop that calls it."""
+SessionFactory = Callable[[Callable[[str], None]], Awaitable[kopf.AiohttpSession]]
+"""Opens a session to the API server in the event loop that calls it. What is given is told the path
+and query of each request."""
 
 
 class Watcher:
@@ -56,22 +61,7 @@ class Watcher:
         pause = RESTART_FIRST_SECONDS
         while True:
             began = self._clock.boot()
-            stop, done = threading.Event(), asyncio.Event()
-
-            def body(stop: threading.Event = stop, done: asyncio.Event = done) -> None:
-                try:
-                    asyncio.run(self._operate(loop, stop))
-                except Exception:
-                    log.exception("kopf ended")
-                finally:
-                    with suppress(RuntimeError):  # the main loop may be closed already
-                        loop.call_soon_threadsafe(done.set)
-
-            threading.Thread(target=body, name="kopf", daemon=True).start()
-            try:
-                await done.wait()
-            finally:
-                stop.set()
+            await self._one_life(loop)
             if self._clock.boot() - began > STEADY_SECONDS:
                 pause = RESTART_FIRST_SECONDS
             log.warning("the watch of ScheduledTasks ended; starting it again in %.0f s", pause)
@@ -79,10 +69,48 @@ class Watcher:
             pause = min(2 * pause, RESTART_MOST_SECONDS)
             restarted()
 
-    async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
+    async def _one_life(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From a start of kopf to its end."""
+        stop, done = threading.Event(), asyncio.Event()
+        unwatched = {resource.plural for resource in self._tell}
+
+        def asked(path: str) -> None:
+            if "watch=true" in path:
+                unwatched.difference_update([k for k in unwatched if f"/{k}?" in path])
+
+        def body() -> None:
+            try:
+                asyncio.run(self._operate(loop, stop, asked))
+            except Exception:
+                log.exception("kopf ended")
+            finally:
+                with suppress(RuntimeError):  # the main loop may be closed already
+                    loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=body, name="kopf", daemon=True).start()
+        ended = asyncio.ensure_future(done.wait())
+        sleeper = asyncio.ensure_future(self._clock.sleep(WATCHES_WITHIN_SECONDS))
+        try:
+            await asyncio.wait({ended, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done() and unwatched:
+                kinds = ", ".join(sorted(unwatched))
+                log.warning("nothing watches %s: the server did not have it yet", kinds)
+                stop.set()
+            await ended
+        finally:
+            stop.set()
+            ended.cancel()
+            sleeper.cancel()
+
+    async def _operate(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stop: threading.Event,
+        asked: Callable[[str], None],
+    ) -> None:
         try:
             await kopf.operator(
-                registry=self._registry(loop),
+                registry=self._registry(loop, asked),
                 settings=_settings(),
                 # Given, because kopf would ask for the user's name, and a pod's user has none.
                 identity=cast(Any, "taskrunner"),
@@ -95,11 +123,13 @@ class Watcher:
             # kopf leaves a thread that waits for the flag, and the loop does not end before it.
             stop.set()
 
-    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+    def _registry(
+        self, loop: asyncio.AbstractEventLoop, asked: Callable[[str], None]
+    ) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
 
         async def login(**_: Any) -> kopf.AiohttpSession:
-            return await self._connect()
+            return await self._connect(asked)
 
         kopf.on.login(registry=registry)(cast(Any, login))
         for resource, tell in self._tell.items():
