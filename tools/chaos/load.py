@@ -10,9 +10,11 @@ from typing import Any, Literal
 NAMESPACES = ("chaos-a", "chaos-b", "chaos-c", "chaos-d")
 _ANCHOR = 1_767_225_600
 """2026-01-01T00:00:00Z; every period here divides a count of seconds from it."""
-_SLOW = (10, 20, 30, 60, 60, 60, 60, 60)
-_FAST = (1, 3, 4, 5, 5, 5, 5, 5)
-"""Periods in seconds; the many long ones leave 200 and 20 tasks at some 13 slots a second."""
+_SLOW = (10, 20, 30, *(60,) * 21)
+_FAST = (1, 2, 3, 4, 5)
+"""Periods in seconds. Two cores, which run the control plane, too, bear some ten runs a second and
+have to work off minutes of outages: so most slow tasks are of a minute, and most fast ones Forbid,
+with runs that last for several periods. 200 and 20 tasks have some 13 slots and 7 runs a second."""
 _EXIT_CODE = 3
 CATCH_UP_LIMIT = 500
 """The most that a task may ask for: of a longer backlog the oldest slots are missed."""
@@ -119,21 +121,17 @@ def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
 
     Of the slow ones every fourth is Forbid, and the pods of every fifth fail: most of these are
     tried again once or twice, one in five is not, for its exit code. Those of 20 s and more only:
-    a run with retries shall not take longer than its period. Every fourth task makes up for all
-    that it has missed: of all of them, two cores that run the control plane, too, could not work
-    off the minutes of ten faults before the next ten.
+    a run with retries shall not take longer than its period. Every fourth makes up for all that it
+    has missed. Of the fast ones every fifth does, and has a run for each slot; the others are
+    Forbid, and their runs take longer than their periods.
     """
-    for number in range(slow + fast):
-        is_fast = number >= slow
-        period = rng.choice(_FAST if is_fast else _SLOW)
-        forbid = not is_fast and number % 4 == 0
-        fails = not is_fast and number % 5 == 1
-        if fails:
-            period = rng.choice(_SLOW[1:])
+    for number in range(slow):
+        forbid, fails = number % 4 == 0, number % 5 == 1
+        period = rng.choice(_SLOW[1:] if fails else _SLOW)
         long = forbid and number % 8 == 0 and not fails
         yield Task(
             rng.choice(NAMESPACES),
-            f"{'fast' if is_fast else 'slow'}-{number}",
+            f"slow-{number}",
             period,
             period * 1.5 if long else rng.choice((0.5, 1, 2)),
             "Forbid" if forbid else "Allow",
@@ -141,4 +139,14 @@ def tasks(slow: int, fast: int, rng: random.Random) -> Iterator[Task]:
             fails=fails,
             retries=1 + number // 5 % 2 if fails else 0,
             retried=number // 5 % 5 != 4,
+        )
+    for number in range(fast):
+        every_slot = number % 5 == 0
+        yield Task(
+            rng.choice(NAMESPACES),
+            f"fast-{slow + number}",
+            5 if every_slot else rng.choice(_FAST),
+            rng.choice((0.5, 1, 2) if every_slot else (8, 12, 20)),
+            "Allow" if every_slot else "Forbid",
+            "All" if every_slot else "Last",
         )
