@@ -16,6 +16,7 @@ from fakes.clock import FakeClock, settle
 from fakes.server import FakeServer
 from taskrunner.domain.instants import format_instant, parse_instant
 from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
+from taskrunner.engine.pace import Pace
 from taskrunner.engine.pause_sinks import PAUSED_NAMESPACES, ConfigSink, NamespaceSink
 from taskrunner.engine.pod_sinks import NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.queues import TaskQueueSink
@@ -93,6 +94,7 @@ class Replica:
         self.term = Held(f"replica-{number}", number)
         self.cycle: Cycle | None = None
         self.most_active: int | None = None
+        self.pace: Pace | None = None
         self._tasks: list[asyncio.Task[None]] = []
         sinks: dict[Resource, Sink] = {
             CALENDARS: CalendarSink(self.store),
@@ -160,6 +162,7 @@ class Replica:
             status_interval=10.0,
             default_retries=self._default_retries,
             most_active=self.most_active,
+            pace=self.pace,
         )
 
     async def lead(self) -> None:

@@ -111,3 +111,26 @@ async def test_a_closed_queue_takes_nothing() -> None:
         queue.close()
         queue.add(Key("run", "late"))
     assert queue.idle
+
+
+async def test_the_limit_can_be_lowered_and_raised_while_keys_wait() -> None:
+    active, most, limits = 0, list[int](), iter([4] * 4 + [1] * 6 + [3] * 10)
+
+    async def handle(key: Key) -> None:
+        nonlocal active
+        active += 1
+        most.append(active)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        active -= 1
+        queue.limit = next(limits)
+
+    async with asyncio.TaskGroup() as group:
+        queue = WorkQueue(group, handle, limit=4)
+        for number in range(20):
+            queue.add(Key("run", str(number)))
+    assert queue.idle
+    assert most == [1, 2, 3, 4, *most[4:]]
+    assert max(most[4:8]) <= 4
+    assert 1 in most[8:11]
+    assert max(most[12:]) == 3

@@ -242,7 +242,7 @@ def test_the_settings_have_the_defaults_of_the_program(default: Rendered) -> Non
     assert settings == Settings(identity="any").model_dump(exclude={"identity"})
 
 
-PROFILES = {
+PROFILES: dict[str, Json] = {
     "development": {"max_concurrent_executions": 100, "queue_check_interval": 30.0},
     "production": {"max_concurrent_executions": 1000, "default_retry_count": 3},
 }

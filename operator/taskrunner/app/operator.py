@@ -27,6 +27,7 @@ from taskrunner.domain.election import Durations
 from taskrunner.domain.queueing import share
 from taskrunner.engine.admit import BackfillSink, CalendarSink, TaskSink
 from taskrunner.engine.fence import Turn
+from taskrunner.engine.pace import Pace
 from taskrunner.engine.partition import Partition
 from taskrunner.engine.pod_sinks import NOTICES, NoticeSink, PodSink, slim_notice, slim_pod
 from taskrunner.engine.queues import TaskQueueSink
@@ -78,11 +79,12 @@ class Operator:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._memory = Partition(settings.shards)
+        self._pace = Pace(settings.parallel_writes)
         self._client = ApiClient(
             connection,
             self._clock,
             pool=settings.parallel_writes,
-            observe=self._metrics.observe_call,
+            observe=self._observe,
         )
         # Leases are renewed over connections of their own: they must not wait behind a burst.
         pool = 2 if settings.shards == 1 else 4
@@ -223,6 +225,12 @@ class Operator:
             await self._agreement.reach()
             await holder.run()
 
+    def _observe(self, verb: str, resource: str, code: int, seconds: float) -> None:
+        """A call to the API server has ended."""
+        self._metrics.observe_call(verb, resource, code, seconds)
+        if verb not in ("get", "list"):
+            self._pace.wrote(code, self._clock.boot())
+
     def _cycle(self, shard: str, turn: Turn, api: Api) -> Cycle:
         """What is done in one term of holding a shard."""
         return Cycle(
@@ -234,6 +242,7 @@ class Operator:
             metrics=self._metrics,
             shard=shard,
             parallel=self._settings.parallel_writes,
+            pace=self._pace,
             status_interval=self._settings.status_interval,
             most_active=share(
                 self._settings.max_concurrent_executions or None,

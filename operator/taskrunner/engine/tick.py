@@ -29,6 +29,7 @@ from taskrunner.engine.backfills import Backfills
 from taskrunner.engine.gate import Gate
 from taskrunner.engine.history import History
 from taskrunner.engine.launch import Launcher
+from taskrunner.engine.pace import Pace
 from taskrunner.engine.plans import Plans
 from taskrunner.engine.queues import Queues
 from taskrunner.engine.report import Reporter
@@ -77,6 +78,7 @@ class Cycle:
         default_retries: int = 0,
         dead_letters: int = DEAD_LETTERS_KEPT,
         most_active: int | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -137,6 +139,7 @@ class Cycle:
             report_within=status_interval,
         )
         self._failures: dict[Key, int] = {}
+        self._pace = pace or Pace(parallel)
         self._queue: WorkQueue | None = None
 
     @property
@@ -148,7 +151,7 @@ class Cycle:
         """Act until cancelled. The store must be in sync with the server when this is called."""
         async with asyncio.TaskGroup() as group:
             queue = self._queue = WorkQueue(
-                group, self._handle, limit=self._parallel, rank=self._rank
+                group, self._handle, limit=self._pace.limit, rank=self._rank
             )
             self._store.wake = self._wake
             self._warm = lambda calls: group.create_task(self._api.warm(calls))
@@ -220,6 +223,8 @@ class Cycle:
             self._back_off(key, "bug", None)
         else:
             self._failures.pop(key, None)
+        if self._queue is not None:
+            self._queue.limit = self._pace.limit
 
     def _back_off(self, key: Key, kind: str, error: TaskrunnerError | None) -> None:
         failures = self._failures.get(key, 0)

@@ -22,7 +22,7 @@ class Key(NamedTuple):
 
 
 class WorkQueue:
-    """Calls `handle(key)` for every key added, `limit` at a time.
+    """Calls `handle(key)` for every key added, `limit` at a time; that may be changed.
 
     A key added while it is being handled is handled once more afterwards; a key added twice before
     that is handled once. `handle` must not raise: errors are the caller's to judge.
@@ -63,8 +63,19 @@ class WorkQueue:
             return
         self._push(key)
         if self._workers < self._limit:
-            self._workers += 1
-            self._group.create_task(self._work())
+            self._hire()
+
+    @property
+    def limit(self) -> int:
+        """Most keys that are handled at a time. When it is lowered, what is being handled is ended
+        first."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        if self._workers < limit and self._waiting and not self._closed:
+            self._hire()
 
     @property
     def depth(self) -> int:
@@ -76,9 +87,13 @@ class WorkQueue:
         """Nothing waits and nothing is being handled."""
         return not self._queued and not self._active
 
+    def _hire(self) -> None:
+        self._workers += 1
+        self._group.create_task(self._work())
+
     async def _work(self) -> None:
         try:
-            while (key := self._take()) is not None:
+            while self._workers <= self._limit and (key := self._take()) is not None:
                 self._active.add(key)
                 try:
                     await self._handle(key)
