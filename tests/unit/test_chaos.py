@@ -140,10 +140,10 @@ def test_a_slot_that_forbid_decided_otherwise_is_not_lost(ledger: Ledger) -> Non
 @pytest.mark.parametrize(
     ("reason", "last", "created", "found"),
     [
-        ("CatchUpPolicy", SLOTS[1], SLOTS[2], {"missed": 1}),
-        ("CatchUpPolicy", SLOTS[0], SLOTS[2], {"lost": 1}),
-        ("CatchUpPolicy", SLOTS[1], SLOTS[2] - 1, {"lost": 1}),
-        ("DeadlineExceeded", SLOTS[1], SLOTS[2], {"lost": 1}),
+        ("Superseded", SLOTS[1], SLOTS[2], {"missed": 1}),
+        ("Superseded", SLOTS[0], SLOTS[2], {"lost": 1}),
+        ("Superseded", SLOTS[1], SLOTS[2] - 1, {"lost": 1}),
+        ("CatchUpPolicy", SLOTS[1], SLOTS[2], {"lost": 1}),
     ],
     ids=["on-record", "of-others", "none-due-since", "another-reason"],
 )

@@ -168,7 +168,7 @@ class _Judging:
     def _is_on_record(self, task: Task, slot: int) -> bool:
         """Whether a record says that it was missed, with a later slot that was due by then."""
         return any(
-            miss.reason == "CatchUpPolicy"
+            miss.reason == "Superseded"
             and miss.first <= slot <= miss.last
             and len(task.slots(slot, miss.created)) >= 1
             for miss in self._ledger.misses.get(task.key, ())
