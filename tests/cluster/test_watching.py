@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -116,6 +117,7 @@ async def bench(breakable: Cluster, request: pytest.FixtureRequest) -> AsyncIter
             if thread.name == "kopf":
                 await asyncio.to_thread(thread.join, 20)
         await tap.close()
+        gc.collect()  # What was left open is told here, not in another test.
         breakable.kubectl("delete", "clusterrolebinding", namespace)
         breakable.kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -171,8 +173,8 @@ DEFINITION = {
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not take half a minute until a missing watch is seen."""
-    monkeypatch.setattr(watching, "WATCHES_WITHIN_SECONDS", 3.0)
+    """It does not take half a minute until a kind is missed."""
+    monkeypatch.setattr(watching, "ASKS_WITHIN_SECONDS", 3.0)
 
 
 @pytest.mark.usefixtures("soon")

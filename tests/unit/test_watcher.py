@@ -14,7 +14,7 @@ import pytest
 from kopf._cogs.aiokits.aioadapters import wait_flag
 
 from fakes.clock import FakeClock
-from taskrunner.hooks.watching import WATCHES_WITHIN_SECONDS, Watcher
+from taskrunner.hooks.watching import ASKS_WITHIN_SECONDS, Watcher
 from taskrunner.ports import CALENDARS, TASK_QUEUES
 
 
@@ -41,7 +41,7 @@ async def test_it_is_started_again_ever_later_while_it_fails_at_once(
     watcher = Watcher({}, connect, clock)
     task = asyncio.ensure_future(watcher.run(lambda: missed.append(clock.boot())))
     for _ in range(4):
-        while (clock.next_wake or WATCHES_WITHIN_SECONDS) >= WATCHES_WITHIN_SECONDS:  # noqa: ASYNC110
+        while (clock.next_wake or ASKS_WITHIN_SECONDS) >= ASKS_WITHIN_SECONDS:  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # A thread ends meanwhile, which no clock of ours drives.
         await clock.advance(clock.next_wake or 0.0)
     task.cancel()
@@ -51,31 +51,32 @@ async def test_it_is_started_again_ever_later_while_it_fails_at_once(
     assert len(missed) == 4
 
 
-_WATCH = "/apis/taskrunner.dev/v1alpha1/{}?allowWatchBookmarks=true&watch=true"
+_API = "/apis/taskrunner.dev/v1alpha1"
 
 
 @pytest.mark.parametrize(
-    ("watched", "starts"),
+    ("paths", "starts"),
     [
-        (("taskqueues", "calendars"), 1),
-        (("taskqueues",), 2),
+        (("/taskqueues?limit=500", "/calendars?watch=true"), 1),
+        (("/namespaces/qa/taskqueues?limit=500", "/calendars"), 1),
+        (("/taskqueues?limit=500",), 2),
+        (("/taskqueues?limit=500", "/calendars/status?x=/calendars"), 2),
         ((), 2),
     ],
-    ids=["all", "one-missing", "none"],
+    ids=["all", "all-of-a-namespace", "one-missing", "only-in-part", "none"],
 )
-async def test_it_is_started_again_when_a_kind_is_not_watched_after_half_a_minute(
+async def test_it_is_started_again_when_a_kind_was_not_asked_for_in_half_a_minute(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    watched: tuple[str, ...],
+    paths: tuple[str, ...],
     starts: int,
 ) -> None:
     """As when the server did not have the kind when kopf looked."""
     clock, lives = FakeClock(), list[threading.Event]()
 
     async def session(asked: Callable[[str], None]) -> kopf.AiohttpSession:
-        asked("/apis/taskrunner.dev/v1alpha1/calendars?limit=500")
-        for kind in watched:
-            asked(_WATCH.format(kind))
+        for path in ("", *paths):
+            asked(_API + path)
         raise asyncio.CancelledError
 
     async def operator(

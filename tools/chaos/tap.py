@@ -19,6 +19,7 @@ from typing import Any
 from testbed import Cluster
 
 _PIECE = 64 * 1024
+_LAST_SECONDS = 2.0
 _WATCH = re.compile(rb"GET \S*[?&]watch=(1|true)[& ]")
 _REQUEST = re.compile(rb"[A-Z]+ /")
 _END = b"0\r\n\r\n"
@@ -188,11 +189,13 @@ class Tap:
                 pumps.add(group.create_task(self._down(far_reader, connection)))
                 self._tasks |= pumps
         finally:
+            far_writer.transport.abort()
+            if connection.deaf:  # The last event is on its way.
+                with suppress(OSError, TimeoutError):
+                    await asyncio.wait_for(writer.wait_closed(), _LAST_SECONDS)
+            writer.transport.abort()
             self._tasks -= pumps
             self._connections.discard(connection)
-            far_writer.transport.abort()
-            if not connection.deaf:
-                writer.transport.abort()
 
     async def _up(
         self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, connection: _Connection

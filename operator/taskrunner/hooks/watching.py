@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 RESTART_FIRST_SECONDS = 1.0
 RESTART_MOST_SECONDS = 30.0
-WATCHES_WITHIN_SECONDS = 30.0
+ASKS_WITHIN_SECONDS = 30.0
 """When it starts, kopf looks once for what the server has. What that did not have just then, right
-after its own start or before the definitions were applied, is never watched."""
+after its own start or before the definitions were applied, is never asked for, nor watched."""
 
 STEADY_SECONDS = 60.0
 """A watch that lived so long did not fail at its start: the next one begins without delay."""
@@ -72,11 +72,10 @@ class Watcher:
     async def _one_life(self, loop: asyncio.AbstractEventLoop) -> None:
         """From a start of kopf to its end."""
         stop, done = threading.Event(), asyncio.Event()
-        unwatched = {resource.plural for resource in self._tell}
+        unasked = {resource.plural for resource in self._tell}
 
         def asked(path: str) -> None:
-            if "watch=true" in path:
-                unwatched.difference_update([k for k in unwatched if f"/{k}?" in path])
+            unasked.discard(path.partition("?")[0].rpartition("/")[2])
 
         def body() -> None:
             try:
@@ -89,11 +88,11 @@ class Watcher:
 
         threading.Thread(target=body, name="kopf", daemon=True).start()
         ended = asyncio.ensure_future(done.wait())
-        sleeper = asyncio.ensure_future(self._clock.sleep(WATCHES_WITHIN_SECONDS))
+        sleeper = asyncio.ensure_future(self._clock.sleep(ASKS_WITHIN_SECONDS))
         try:
             await asyncio.wait({ended, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done() and unwatched:
-                kinds = ", ".join(sorted(unwatched))
+            if not ended.done() and unasked:
+                kinds = ", ".join(sorted(unasked))
                 log.warning("nothing watches %s: the server did not have it yet", kinds)
                 stop.set()
             await ended
@@ -108,9 +107,15 @@ class Watcher:
         stop: threading.Event,
         asked: Callable[[str], None],
     ) -> None:
+        sessions: list[kopf.AiohttpSession] = []
+
+        async def log_in(**_: Any) -> kopf.AiohttpSession:
+            sessions.append(await self._connect(asked))
+            return sessions[-1]
+
         try:
             await kopf.operator(
-                registry=self._registry(loop, asked),
+                registry=self._registry(loop, log_in),
                 settings=_settings(),
                 # Given, because kopf would ask for the user's name, and a pod's user has none.
                 identity=cast(Any, "taskrunner"),
@@ -122,16 +127,15 @@ class Watcher:
         finally:
             # kopf leaves a thread that waits for the flag, and the loop does not end before it.
             stop.set()
+            for session in sessions:  # It leaves them open, too, when it ends by an error.
+                if (connector := session.aiohttp_session.connector) is not None:
+                    await connector.close(abort_ssl=True)
 
     def _registry(
-        self, loop: asyncio.AbstractEventLoop, asked: Callable[[str], None]
+        self, loop: asyncio.AbstractEventLoop, log_in: Callable[..., Awaitable[Any]]
     ) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-
-        async def login(**_: Any) -> kopf.AiohttpSession:
-            return await self._connect(asked)
-
-        kopf.on.login(registry=registry)(cast(Any, login))
+        kopf.on.login(registry=registry)(cast(Any, log_in))
         for resource, tell in self._tell.items():
             kopf.on.event(
                 names.GROUP, names.VERSION, resource.plural, registry=registry, id="hand-over"
